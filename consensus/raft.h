@@ -1,0 +1,171 @@
+#pragma once
+
+// The Raft core of one member: pure, single-threaded, without a clock, a thread, a file or a
+// socket.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "consensus/configuration.h"
+#include "consensus/messages.h"
+#include "consensus/options.h"
+#include "consensus/ready.h"
+#include "consensus/storage.h"
+#include "consensus/types.h"
+
+namespace conclave::raft {
+
+/// Why a proposal was not taken. In either case nothing happened.
+enum class ProposeError : std::uint8_t {
+  kNotLeader = 1,      ///< Propose at the leader (Status::leader, if known).
+  kTooMuchPending = 2  ///< uncommitted_bytes_max is reached; try again when entries have committed.
+};
+
+/// Why a read was not taken.
+enum class ReadError : std::uint8_t {
+  kNoLeader = 1,       ///< No leader is known here; try again or elsewhere.
+  kTooMuchPending = 2  ///< reads_pending_max is reached.
+};
+
+/// How far a peer has come, as its leader sees it.
+struct PeerStatus {
+  MemberId id = 0;
+  Index matchIndex = 0;
+  Index nextIndex = 0;
+  bool replicating = false;  ///< False: still looking for where the logs part.
+  bool counted = false;      ///< It is a voter and its incarnation is the one registered.
+  bool recently_active = false;
+};
+
+/// Events that are no error of this member but worth a metric; all only rise.
+struct Counters {
+  std::uint64_t elections_started = 0;  ///< Campaigns for real votes.
+  std::uint64_t prevotes_started = 0;
+  std::uint64_t elections_won = 0;
+  std::uint64_t steps_down_for_quorum = 0;  ///< Check-quorum found no quorum.
+  std::uint64_t votes_refused_leader_alive = 0;
+  std::uint64_t votes_refused_log = 0;
+  std::uint64_t votes_refused_incarnation =
+      0;  ///< This member or the candidate's view is not the registered one.
+  std::uint64_t from_unknown_member = 0;     ///< Messages of an id that is in no configuration.
+  std::uint64_t from_wrong_incarnation = 0;  ///< Votes and acknowledgements of a wiped member.
+  std::uint64_t malformed = 0;               ///< Messages that no correct member sends.
+  std::uint64_t stale_term = 0;              ///< Messages of an earlier term.
+  std::uint64_t appends_rejected = 0;  ///< AppendEntries whose previous entry did not match here.
+  std::uint64_t stale_acknowledgements = 0;  ///< Acknowledgements of an entry not in this log.
+  std::uint64_t conflicts_truncated = 0;     ///< Times uncommitted entries were overwritten here.
+  std::uint64_t other_cluster = 0;           ///< Entries of another cluster refused.
+  std::uint64_t proposals_refused = 0;
+  std::uint64_t reads_failed = 0;
+  std::uint64_t read_rounds = 0;
+};
+
+/// A copy of the state worth showing.
+struct Status {
+  MemberId id = 0;
+  RoleName role = RoleName::kFollower;
+  MemberId leader = 0;  ///< 0: unknown.
+  HardState hardState;
+  Index commitIndex = 0;
+  Index lastApplied = 0;
+  Index firstIndex = 0;  ///< Of the log; lastIndex + 1 if it is empty.
+  EntryId last;
+  Index durableIndex = 0;
+  /// In force: the newest in the log, or what the flags say while there is none.
+  IndexedConfiguration configuration;
+  /// The log names another incarnation of this member: its disk was wiped or exchanged. It neither
+  /// votes nor stores entries, and has to be re-admitted.
+  bool incarnation_refused = false;
+  std::size_t uncommitted_bytes = 0;
+  std::vector<PeerStatus> peers;  ///< Of a leader, ascending by id; else empty.
+  Counters counters;
+};
+
+/// One member's part in Raft.
+///
+/// Every method is called on one thread; none blocks, except for what LogReader does. Inputs change
+/// the state and collect obligations, which the driver takes with TakeReady and fulfils in the
+/// order that README.md states. Nothing that a peer sends can stop the process: nonsense is refused
+/// and counted. A CHECK that fails is a bug here or in the driver.
+///
+/// Outputs are collected and not called back for, because the driver decides what to batch; because
+/// a callback would see the core in the middle of a transition; and because a test can look at a
+/// value. For the same reason messages with entries are made by TakeReady and not by the inputs:
+/// all proposals and acknowledgements of one wake-up share messages and one write to the disk.
+class Raft {
+ public:
+  /// REQUIRES: options.Validate() finds nothing; `restored` is consistent (checked). `reader` and
+  /// `random` must outlive this. Takes part at once: the first Tick may start an election.
+  Raft(Options options, Restored restored, const LogReader& reader, RandomSource& random);
+  ~Raft();
+  Raft(const Raft&) = delete;
+  Raft& operator=(const Raft&) = delete;
+  Raft(Raft&&) = delete;
+  Raft& operator=(Raft&&) = delete;
+
+  /// A message of an authenticated peer.
+  void Step(MemberId from, Message message);
+
+  /// One tick of time has passed. A driver that was stalled calls it once, not once per tick
+  /// missed: a leader's messages may be waiting in the inbox.
+  void Tick();
+
+  /// Appends the commands at a leader, all or none, and returns the id of the *first*; the others
+  /// follow densely. They are committed when they come out in Ready::committed with that term; if
+  /// an entry of another term comes out at their index, they were lost. When the leader changes
+  /// before, their outcome is unknown until one of the two happens. REQUIRES: not empty, no null.
+  tl::expected<EntryId, ProposeError> Propose(
+      std::span<const std::shared_ptr<const std::string>> commands);
+
+  /// Asks for an index at which a read that begins now is linearizable, at any member. The answer
+  /// is in the reads or readsFailed of a later Ready; one of the two comes for each id, after a
+  /// bounded number of ticks. Cheap in numbers: reads between two TakeReady share one round.
+  tl::expected<ReadId, ReadError> ReadIndex();
+
+  /// Everything in all Readys up to and including `id` is durable. REQUIRES: ids do not fall.
+  void Persisted(PersistId id);
+
+  /// The state machine has applied every entry up to `index`. REQUIRES: they were handed out.
+  void Applied(Index index);
+
+  /// A connection to `peer` is usable; what its hello said of itself. `cluster_started` is its
+  /// hardState.clusterStarted. The driver must have compared cluster ids where both know theirs.
+  void PeerUp(MemberId peer, Incarnation incarnation, bool cluster_started);
+
+  /// The connection to `peer` closed (not: is slow). A hint that it may be gone; never harms
+  /// safety. If it led, this member campaigns within a few ticks.
+  void PeerDown(MemberId peer);
+
+  /// TakeReady would return something to do.
+  bool HasReady() const;
+
+  /// Hands over all work. Does not wait for earlier Readys: several may be on their way to the
+  /// disk.
+  Ready TakeReady();
+
+  /// Cheap looks.
+  RoleName role() const;
+
+  bool is_leader() const { return role() == RoleName::kLeader; }
+
+  MemberId leader() const;
+  Term currentTerm() const;
+  Index commitIndex() const;
+
+  /// The chain of the entry at `index`, if it is in memory or just before what is. For checkers.
+  std::optional<std::uint64_t> ChainAt(Index index) const;
+
+  Status status() const;
+
+ private:
+  class Core;
+  std::unique_ptr<Core> core_;
+};
+
+}  // namespace conclave::raft

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "consensus/messages.h"
+#include "consensus/types.h"
+
+namespace conclave::raft {
+
+enum class RoleName : std::uint8_t {
+  kFollower = 1,
+  kPreCandidate = 2,
+  kCandidate = 3,
+  kLeader = 4
+};
+
+/// "follower", "pre-candidate", "candidate", "leader".
+const char* ToString(RoleName role);
+
+struct RoleChange {
+  RoleName role = RoleName::kFollower;
+  Term term = 0;
+  /// 0 if unknown.
+  MemberId leader = 0;
+  friend bool operator==(const RoleChange&, const RoleChange&) = default;
+};
+
+struct ReadReady {
+  ReadId id = 0;
+  /// The read is linearizable on any state at or past this index.
+  Index readIndex = 0;
+};
+
+/// Work for the driver, in the order in which it must take effect; README.md has the duties. The
+/// receiver owns everything in it.
+struct Ready {
+  /// Of this Ready; dense from 1.
+  PersistId id = 0;
+
+  // --- To make durable, as one unit: all of it or none ---
+
+  /// Replaces what was durable before.
+  std::optional<HardState> hardState;
+  /// Not 0: first forget every entry at or above this index. Also implied by an `append` that
+  /// starts at or below an index written before; it is always said.
+  Index truncateFrom = 0;
+  /// Dense; follows what is left of the log.
+  std::vector<Entry> append;
+
+  // --- To send ---
+
+  /// At once: these assert nothing that is not durable yet. The leader's AppendEntries are here,
+  /// so replication runs while the leader's own disk does.
+  std::vector<Envelope> sendNow;
+  /// Only once this Ready *and every earlier one* is durable. They may assert a term, a vote or an
+  /// entry, possibly one of an earlier Ready.
+  std::vector<Envelope> sendAfterPersist;
+
+  // --- To apply, in order, then Raft::Applied ---
+
+  /// Committed entries, each handed out once in the life of the Raft object, dense, all kinds.
+  /// They may not be durable *here* yet (a quorum without this member can commit), so a checkpoint
+  /// of the state machine must not reach past the durable index.
+  std::vector<Entry> committed;
+
+  /// May be answered once the state machine has applied the given index.
+  std::vector<ReadReady> reads;
+  /// Will not be confirmed: the leader changed or is unknown. Asking again is safe.
+  std::vector<ReadId> readsFailed;
+
+  /// Role, term or leader differ from what was said last. Entries in `append` come after it.
+  std::optional<RoleChange> roleChange;
+
+  /// The log could not be read. The member must stop: nothing it does next can be trusted.
+  std::optional<std::string> failure;
+
+  bool needs_persist() const { return hardState || truncateFrom != 0 || !append.empty(); }
+};
+
+}  // namespace conclave::raft
