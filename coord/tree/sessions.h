@@ -1,0 +1,126 @@
+// The sessions: who is alive, which replies are kept for a retry, who owns which ephemerals.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <tl/expected.hpp>
+
+#include "coord/tree/code.h"
+#include "coord/tree/command.h"
+#include "coord/tree/digest.h"
+#include "coord/tree/limits.h"
+#include "coord/tree/reply.h"
+
+namespace conclave::tree {
+
+// A reply that the client may still ask for.
+struct StoredReply {
+  std::int64_t seq = 0;
+  std::int64_t zxid = 0;
+  std::string body;      // EncodeReply; empty once dropped for the cap of bytes.
+  bool dropped = false;  // "Applied at zxid, body dropped."
+};
+
+// Place of a creation in history: zxid and ordinal. Orders the ephemerals of a session.
+using CreationOrder = std::pair<std::int64_t, std::uint16_t>;
+
+// A live session. Everything here is replicated state.
+struct Session {
+  std::int64_t id = 0;          // The zxid of the entry that opened it.
+  std::int32_t timeout_ms = 0;  // Silence after which the leader proposes its end.
+  Bytes16 secret{};
+  Bytes16 nonce{};
+  std::int64_t last_seq = 0;       // Of the last request executed; only grows.
+  std::int64_t acked_through = 0;  // The client has the replies through this; <= last_seq.
+  // Of the requests in (acked_through, last_seq], the newest ones, in order of seq.
+  std::deque<StoredReply> replies;
+  std::size_t reply_bytes = 0;  // Sum of the bodies in `replies`.
+  // Paths of the znodes it owns, in order of creation. An index: the znodes themselves say it all.
+  std::map<CreationOrder, std::string> ephemerals;
+};
+
+// What a request of a session is, by its seq.
+enum class SequenceVerdict : std::uint8_t {
+  kNext,       // last_seq + 1: execute it.
+  kDuplicate,  // Executed before: answer what is stored.
+  kGap,        // Something before it is missing: no effect.
+  kInvalid,    // Below 1.
+};
+
+// Role: the table of live sessions and the part of the digest that covers them.
+// Thread: the one that applies.
+// Invariants: (1) digest() is the sum over all sessions and stored replies; (2) ids and nonces of
+// live sessions are unique; (3) no more is stored per session than the limits allow.
+class Sessions {
+ public:
+  explicit Sessions(const Limits& limits) : limits_(limits) {}
+
+  // --- Reads ---
+
+  // The live session of this id, or null. Valid until it ends.
+  const Session* Find(std::int64_t id) const;
+
+  // The live session that was opened with this nonce, or null.
+  const Session* FindByNonce(const Bytes16& nonce) const;
+
+  // Whether `secret` is that of the live session `id`: what a member asks before it lets a caller
+  // speak for a session. The comparison takes the same time wherever the bytes differ.
+  // Errors: kSessionExpired; the message tells an unknown session from a wrong secret.
+  // A member may answer "unknown" to a client only after it has applied a fresh read index: the
+  // session's opening may not have reached it yet.
+  tl::expected<void, Error> Authenticate(std::int64_t id, const Bytes16& secret) const;
+
+  // All live sessions by id: a new leader's timers, status, checkpoints.
+  const std::map<std::int64_t, Session>& all() const { return sessions_; }
+
+  std::size_t size() const { return sessions_.size(); }
+
+  // What `seq` means for this session.
+  SequenceVerdict Judge(const Session& session, std::int64_t seq) const;
+
+  // The stored answer to a request that was executed before: the identical reply, or kReplyDropped.
+  // REQUIRES: Judge said kDuplicate.
+  Reply StoredAnswer(const Session& session, std::int64_t seq) const;
+
+  const Digest& digest() const { return digest_; }
+
+  Digest RecomputeDigest() const;
+
+  // --- Changes, for apply alone ---
+
+  // REQUIRES: no live session has this id or nonce.
+  const Session& Open(std::int64_t id, const OpenSession& command);
+
+  // Forgets the session with its stored replies. REQUIRES: it is live and owns no ephemerals.
+  void Close(std::int64_t id);
+
+  // Records that `seq` was executed with `reply`, and that the client has the replies through
+  // `acked_through` (cut to what was executed). Keeps within the limits: past the count the oldest
+  // replies go altogether, past the bytes the oldest bodies. REQUIRES: Judge said kNext.
+  void Record(std::int64_t id, std::int64_t seq, std::int64_t acked_through, const Reply& reply);
+
+  // The index of ephemerals. REQUIRES: the session is live.
+  void AddEphemeral(std::int64_t id, CreationOrder order, std::string_view path);
+  void RemoveEphemeral(std::int64_t id, CreationOrder order);
+
+ private:
+  static Digest SessionItem(const Session& session);
+  static Digest ReplyItem(const Session& session, const StoredReply& stored);
+
+  Session& Live(std::int64_t id);
+  void PopOldestReply(Session& session);
+  void DropBodies(Session& session, std::size_t room);
+
+  const Limits limits_;
+  std::map<std::int64_t, Session> sessions_;
+  std::map<Bytes16, std::int64_t> by_nonce_;
+  Digest digest_;
+};
+
+}  // namespace conclave::tree
