@@ -25,7 +25,8 @@ BANNED = (
     ("nothing blocks its loop by sleeping", _WAITS, PRODUCT, {}),
     ("libraries log or return, they do not print", _CONSOLE, PRODUCT,
      {"coord/main.cc": "prints --help and --version",
-      "client/command/": "a command prints"}),
+      "client/command/": "a command prints",
+      "client/include/conclave/error.h": "says why it aborts; it has no logger"}),
     ("errors are results, not exceptions", _THROW, PRODUCT, {}),
 )
 

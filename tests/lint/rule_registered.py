@@ -37,7 +37,7 @@ def check(tree):
     for path in tree.cpp(*PRODUCT, "tests/"):
         # The consumer of the installed package is a project of its own and has its own list.
         if not _named(tree, path):
-            findings.append(Finding(path, 1, "is in no CMakeLists.txt, so nothing builds or checks it"))
+            findings.append(Finding(path, 1, "is in no CMakeLists.txt, so nothing checks it"))
     for path in tree.files:
         if re.fullmatch(r"tests/(?!lint/).*(?:_test\.py|/test_\w+\.py)", path) and \
                 not _named(tree, path):

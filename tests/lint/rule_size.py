@@ -101,7 +101,8 @@ def check(tree):
         for name, line, count in functions(strip_cpp(tree.text(path))):
             if too_long(path, name, count, FUNCTION_LINES):
                 findings.append(Finding(
-                    path, line, f"{name} has {count} lines; a function has at most {FUNCTION_LINES}"))
+                    path, line,
+                    f"{name} has {count} lines; a function has at most {FUNCTION_LINES}"))
     for path in sorted(set(tree.python()) | set(tree.scripts())):
         for number, line in enumerate(tree.lines(path), 1):
             if len(line) > 100:

@@ -39,7 +39,8 @@ class Tree:
             ["git", "-C", str(self.root), "ls-files", "-z"],
             capture_output=True, check=True, text=True)
         # A file deleted in the working tree is still in the index.
-        return [name for name in listing.stdout.split("\0") if name and (self.root / name).is_file()]
+        names = filter(None, listing.stdout.split("\0"))
+        return [name for name in names if (self.root / name).is_file()]
 
     def _walked(self):
         names = (path.relative_to(self.root) for path in self.root.rglob("*") if path.is_file())
