@@ -9,8 +9,6 @@
  * Members ids, terms, indexes, incarnations, chains and digests are unsigned 64-bit numbers carried
  * in an i64 bit for bit.
  */
-include "conclave_types.thrift"
-
 namespace cpp conclave.idl.v1
 namespace py conclave_idl.v1.peer
 namespace java conclave.idl.v1
@@ -31,8 +29,11 @@ struct Hello {
   6: i32 versionMax,
   /** The member that the caller believes it has dialled. */
   7: i64 targetMemberId,
-  /** The highest feature level that the caller can run. */
-  8: i32 featureLevelMax,
+  /** Feature levels that the caller can run. */
+  8: i32 featureLevelMin,
+  9: i32 featureLevelMax,
+  /** The caller holds entries, or has met a member that does. */
+  10: bool clusterStarted,
 }
 
 struct HelloReply {
@@ -41,7 +42,9 @@ struct HelloReply {
   2: i64 memberId,
   3: i64 incarnation,
   4: optional binary clusterId,
-  5: i32 featureLevelMax,
+  5: i32 featureLevelMin,
+  6: i32 featureLevelMax,
+  7: bool clusterStarted,
 }
 
 enum PeerErrorCode {
@@ -87,109 +90,118 @@ struct LogEntry {
   5: binary data,
 }
 
-/** Raft, and the pre-vote that asks without raising the term. */
+/** Asks for a vote or, with preVote, for the promise of one. Dissertation 3.4 and 9.6. */
 struct RequestVote {
+  /** The candidate's term; with preVote the one that it would campaign in. */
   1: i64 term,
   2: i64 lastLogIndex,
   3: i64 lastLogTerm,
   4: bool preVote,
-  /** The candidate is empty and the cluster is being started (it may only win over empty voters). */
+  /** The candidate knows of no started cluster. An empty voter answers no other candidate. */
   5: bool bootstrap,
+  /** The candidate's own. */
+  6: i64 incarnation,
+  /** The receiver's, as the candidate's configuration has it; 0: it has none. */
+  7: i64 voterIncarnation,
 }
 
 struct RequestVoteReply {
   1: i64 term,
   2: bool voteGranted,
   3: bool preVote,
-  4: bool bootstrap,
+  /** The voter's own. */
+  4: i64 incarnation,
+  /** The voter knows of a started cluster. */
+  5: bool clusterStarted,
 }
 
+/** Replicates entries; without entries it is the heartbeat. Dissertation 3.5. */
 struct AppendEntries {
   1: i64 term,
   2: i64 prevLogIndex,
   3: i64 prevLogTerm,
-  /** Empty: a heartbeat. Dense in index, starting at prevLogIndex + 1. */
+  /** Dense in index, starting at prevLogIndex + 1. */
   4: list<LogEntry> entries,
   5: i64 leaderCommit,
-  /** The newest ReadIndex round that this message also asks to confirm; 0: none. */
+  /** The round of leadership confirmation begun last; echoed. Dissertation 6.4. */
   6: i64 readRound,
-  7: i64 prevLogChain,
 }
 
 struct AppendEntriesReply {
   1: i64 term,
   2: bool success,
-  /** With success: the last entry now durable and known to agree. */
+  /** With success: the last entry known to be the leader's and durable here. */
   3: EntryId matched,
-  /** Without success: where the leader should look next. */
-  4: EntryId conflict,
-  5: i64 readRound,
-  /** Last index of the follower's log. */
-  6: i64 lastLogIndex,
+  /** Without success: the prevLogIndex that did not match, and the last own entry that can. */
+  4: i64 rejectedIndex,
+  5: EntryId hint,
+  6: i64 readRound,
+  7: i64 incarnation,
 }
 
 struct ReadIndexRequest {
-  /** Fresh for every request of the sender. */
-  1: i64 requestId,
+  1: i64 term,
+  /** Fresh for every request of the sender, also for a retry. */
+  2: i64 requestId,
 }
 
 struct ReadIndexReply {
-  1: i64 requestId,
-  2: i64 index,
-  /** False: the sender is no confirmed leader. */
+  1: i64 term,
+  2: i64 requestId,
+  /** False: the sender does not lead. */
   3: bool success,
-  4: i64 term,
+  4: i64 readIndex,
 }
 
 /** A client's write on its way from the member that took it to the leader. */
-struct Forward {
-  /** Fresh for every forwarded write of the sender; names it in the entry and in a rejection. */
+struct ForwardedEntry {
+  /** Names it in a rejection; unique at the sender over its restarts. */
   1: i64 requestId,
-  /** The encoded entry, not yet stamped with time. */
+  /** The encoded entry (coord/tree/FORMAT.md), not yet stamped with time. */
   2: binary entry,
 }
 
-/** Not proposed, so not executed by this attempt. */
-struct ForwardRejected {
-  1: i64 requestId,
-  2: conclave_types.ErrorCode code,
-  3: string message,
-  /** The leader, if known; else 0. */
-  4: i64 leader,
+/** In the order in which the leader proposes them. */
+struct Forward {
+  1: list<ForwardedEntry> entries,
 }
 
-struct SessionTouch {
-  1: i64 session,
-  /** Age of the newest sign of life when the batch was sent. */
-  2: i32 ageMs,
+enum RejectReason {
+  UNKNOWN = 0,
+  NOT_LEADER = 1,
+  OVERLOADED = 2,
+  NO_SPACE = 3,
+}
+
+/** Not proposed, so not executed by this attempt. What was proposed is not answered at all. */
+struct ForwardRejected {
+  1: list<i64> requestIds,
+  2: RejectReason reason,
+  3: string message,
 }
 
 /** Sessions heard of at the sender since its last batch. */
 struct TouchBatch {
-  1: i64 batchId,
-  2: list<SessionTouch> touches,
+  1: i64 batch,
+  2: list<i64> sessions,
 }
 
-/** The leader has counted batches up to this one and has since confirmed that it leads. */
+/** The leader had the batch, and a quorum round that it began afterwards has completed. */
 struct TouchAck {
-  1: i64 batchId,
-  2: i64 term,
+  1: i64 batch,
 }
 
 /** The digest of the replicated state right after an index was applied. */
 struct DigestReport {
   1: i64 index,
   2: i64 digest,
-  /** Version of the digest's definition. */
-  3: i32 version,
 }
 
-/** What the sender is up to; sent when it changes and at least once a second. */
-struct MemberStatus {
-  1: conclave_types.MemberInfo info,
-  /** Start of the window of changes that the sender remembers. */
-  2: conclave_types.Cursor windowStart,
-  3: i32 featureLevelMax,
+/** The digest that a majority reports for an index; majority false: there is none. */
+struct DigestVerdict {
+  1: i64 index,
+  2: i64 digest,
+  3: bool majority,
 }
 
 /** Exactly one of the fields. One that the reader does not know reads as none and is ignored. */
@@ -205,7 +217,7 @@ union PeerMessage {
   9: TouchBatch touchBatch,
   10: TouchAck touchAck,
   11: DigestReport digestReport,
-  12: MemberStatus memberStatus,
+  12: DigestVerdict digestVerdict,
 }
 
 service Peer {
