@@ -9,6 +9,8 @@
  * Members ids, terms, indexes, incarnations, chains and digests are unsigned 64-bit numbers carried
  * in an i64 bit for bit.
  */
+include "conclave_types.thrift"
+
 namespace cpp conclave.idl.v1
 namespace py conclave_idl.v1.peer
 namespace java conclave.idl.v1
@@ -197,11 +199,20 @@ struct DigestReport {
   2: i64 digest,
 }
 
-/** The digest that a majority reports for an index; majority false: there is none. */
-struct DigestVerdict {
-  1: i64 index,
-  2: i64 digest,
-  3: bool majority,
+/**
+ * What the sender is up to; sent once a second and when the role changes. For status pages, and to
+ * send a client to a member that remembers further back.
+ */
+struct MemberReport {
+  1: conclave_types.MemberRole role,
+  2: i64 term,
+  3: i64 commitIndex,
+  4: i64 appliedIndex,
+  /** 0: none known. */
+  5: i64 leader,
+  /** Changes after this one are remembered. */
+  6: conclave_types.Cursor windowBegin,
+  7: i32 featureLevelMax,
 }
 
 /** Exactly one of the fields. One that the reader does not know reads as none and is ignored. */
@@ -217,7 +228,7 @@ union PeerMessage {
   9: TouchBatch touchBatch,
   10: TouchAck touchAck,
   11: DigestReport digestReport,
-  12: DigestVerdict digestVerdict,
+  12: MemberReport memberReport,
 }
 
 service Peer {

@@ -1,0 +1,148 @@
+#include "coord/server/options.h"
+
+#include <set>
+#include <string_view>
+
+#include <fmt/format.h>
+
+namespace conclave::server {
+namespace {
+
+using Checked = tl::expected<void, std::string>;
+
+template <typename T>
+Checked AtLeast(std::string_view flag, T value, T least) {
+  if (value < least) {
+    return tl::unexpected(fmt::format("--{}={} is too small: at least {}", flag, value, least));
+  }
+  return {};
+}
+
+template <typename T>
+Checked AtMost(std::string_view flag, T value, T most, std::string_view why) {
+  if (value > most) {
+    return tl::unexpected(
+        fmt::format("--{}={} is too large: at most {} ({})", flag, value, most, why));
+  }
+  return {};
+}
+
+Checked CheckIdentity(const Options& o) {
+  if (o.id == 0) {
+    return tl::unexpected(std::string("--id=0 is not a member id: 1 and up"));
+  }
+  if (o.cluster_name.empty()) {
+    return tl::unexpected(std::string("--cluster_name is empty: it needs a name"));
+  }
+  if (o.data_dir.empty()) {
+    return tl::unexpected(std::string("--data_dir is empty: it needs a directory"));
+  }
+  std::set<std::uint64_t> ids;
+  for (const MemberAddress& member : o.members) {
+    if (member.id == 0) {
+      return tl::unexpected(std::string("--members names member 0: ids are 1 and up"));
+    }
+    if (!ids.insert(member.id).second) {
+      return tl::unexpected(fmt::format("--members names member {} twice", member.id));
+    }
+    if (member.peer_address.empty() && o.members.size() > 1) {
+      return tl::unexpected(fmt::format("--members gives member {} no address", member.id));
+    }
+  }
+  if (!ids.contains(o.id)) {
+    return tl::unexpected(
+        fmt::format("--id={} is not among --members: this member must be one of them", o.id));
+  }
+  return {};
+}
+
+Checked CheckConsensus(const Options& o) {
+  if (Checked c = AtLeast<std::int64_t>("tick_ms", o.tick_ms, 1); !c) return c;
+  if (Checked c = AtLeast("heartbeat_ticks", o.heartbeat_ticks, 1U); !c) return c;
+  if (o.election_ticks_min <= o.heartbeat_ticks) {
+    return tl::unexpected(fmt::format(
+        "--election_ticks_min={} must be more than --heartbeat_ticks={}: else followers "
+        "campaign between two heartbeats",
+        o.election_ticks_min, o.heartbeat_ticks));
+  }
+  if (o.election_ticks_max <= o.election_ticks_min) {
+    return tl::unexpected(
+        fmt::format("--election_ticks_max={} must be more than --election_ticks_min={}: elections "
+                    "need chance",
+                    o.election_ticks_max, o.election_ticks_min));
+  }
+  return {};
+}
+
+Checked CheckSessions(const Options& o) {
+  if (Checked c = AtLeast<std::int64_t>("session_timeout_min_ms", o.session_timeout_min_ms, 100);
+      !c) {
+    return c;
+  }
+  if (o.session_timeout_max_ms < o.session_timeout_min_ms) {
+    return tl::unexpected(
+        fmt::format("--session_timeout_max_ms={} must not be less than --session_timeout_min_ms={}",
+                    o.session_timeout_max_ms, o.session_timeout_min_ms));
+  }
+  if (Checked c = AtLeast<std::int64_t>("touch_interval_ms", o.touch_interval_ms, 1); !c) return c;
+  if (Checked c = AtMost("touch_interval_ms", o.touch_interval_ms, o.session_timeout_min_ms / 5,
+                         "a fifth of --session_timeout_min_ms");
+      !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::int64_t>("session_bucket_ms", o.session_bucket_ms, 1); !c) return c;
+  return AtMost("session_bucket_ms", o.session_bucket_ms, o.session_timeout_min_ms / 2,
+                "half of --session_timeout_min_ms");
+}
+
+Checked CheckBounds(const Options& o) {
+  constexpr std::size_t kRequestLeast = 4096;
+  constexpr std::size_t kRequestMost = std::size_t{64} << 20;
+  constexpr std::size_t kOverhead = 1024;  // header and paths beside the value
+  if (Checked c = AtLeast("request_bytes_max", o.request_bytes_max, kRequestLeast); !c) return c;
+  if (Checked c = AtMost("request_bytes_max", o.request_bytes_max, kRequestMost,
+                         "an entry must fit into memory several times");
+      !c) {
+    return c;
+  }
+  if (Checked c = AtMost("value_bytes_max", o.value_bytes_max, o.request_bytes_max - kOverhead,
+                         "--request_bytes_max less 1024");
+      !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::size_t>("pending_requests_max", o.pending_requests_max, 8); !c) {
+    return c;
+  }
+  if (Checked c = AtLeast("pending_bytes_max", o.pending_bytes_max, o.request_bytes_max); !c) {
+    return c;
+  }
+  if (Checked c = AtLeast("read_bytes_max", o.read_bytes_max, kRequestLeast); !c) return c;
+  if (Checked c = AtLeast("log_bytes_max", o.log_bytes_max, std::uint64_t{1} << 16); !c) return c;
+  return AtLeast("log_reserve_bytes", o.log_reserve_bytes, std::uint64_t{1} << 12);
+}
+
+Checked CheckWatchesAndPace(const Options& o) {
+  constexpr std::size_t kOne = 1;
+  if (Checked c = AtLeast("watch_window_bytes", o.watch_window_bytes, kOne); !c) return c;
+  if (Checked c = AtLeast("watch_window_changes", o.watch_window_changes, kOne); !c) return c;
+  if (Checked c = AtLeast("session_events_max", o.session_events_max, kOne); !c) return c;
+  if (Checked c = AtLeast("session_event_bytes_max", o.session_event_bytes_max, kOne); !c) return c;
+  if (Checked c = AtLeast<std::int64_t>("poll_wait_ms_max", o.poll_wait_ms_max, 1); !c) return c;
+  if (Checked c = AtLeast<std::int64_t>("write_timeout_ms", o.write_timeout_ms, 1); !c) return c;
+  if (Checked c = AtLeast<std::int64_t>("read_timeout_ms", o.read_timeout_ms, 1); !c) return c;
+  if (Checked c = AtLeast("apply_slice_entries", o.apply_slice_entries, kOne); !c) return c;
+  if (Checked c = AtLeast<std::uint64_t>("digest_interval", o.digest_interval, 1); !c) return c;
+  return AtLeast<std::int64_t>("stop_drain_ms", o.stop_drain_ms, 0);
+}
+
+}  // namespace
+
+tl::expected<void, std::string> Options::Validate() const {
+  if (Checked c = CheckIdentity(*this); !c) return c;
+  if (Checked c = CheckConsensus(*this); !c) return c;
+  if (Checked c = CheckSessions(*this); !c) return c;
+  if (Checked c = CheckBounds(*this); !c) return c;
+  return CheckWatchesAndPace(*this);
+}
+
+}  // namespace conclave::server
