@@ -49,4 +49,9 @@ bool IsReservedPath(std::string_view path);
 // negative and gives eleven characters, as in ZooKeeper ("-2147483648").
 std::string SequenceSuffix(std::int32_t counter);
 
+// The path as text that is safe in a message or a log, whatever its bytes: what is not a character
+// that a path may hold appears as \xNN, and after `bytes_max` bytes of it stands "...". A valid
+// path within the bound is returned as it is.
+std::string PrintablePath(std::string_view path, std::size_t bytes_max = 200);
+
 }  // namespace conclave::tree

@@ -18,6 +18,8 @@
 
 namespace conclave::tree {
 
+class Transaction;
+
 // Where a member can be reached, as it has published itself.
 struct MemberInfo {
   std::uint64_t incarnation = 0;
@@ -120,6 +122,7 @@ class StateMachine {
   void Execute(const Entry& entry, ApplyResult& result);
   void ExecuteForSession(const Entry& entry, ApplyResult& result);
   void ExecuteOps(const Entry& entry, ApplyResult& result);
+  void ExecuteMulti(const Multi& multi, Transaction& transaction, Reply& reply);
   void Open(const OpenSession& command, ApplyResult& result);
   void Close(const Entry& entry, const CloseSession& command, ApplyResult& result);
   void EndSession(const CloseSession& command, ApplyResult& result);
