@@ -1,0 +1,67 @@
+// The bytes of persist/FORMAT.md: keys and values of the log database. Pure.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "consensus/types.h"
+
+namespace conclave::persist {
+
+inline constexpr std::string_view kStateKey = "m/state";
+inline constexpr std::string_view kIdentityKey = "m/identity";
+
+/// The value of m/state: what every batch replaces.
+struct StoredState {
+  raft::HardState hard;
+  /// Before the first entry; its chain.
+  raft::EntryId start;
+  std::uint64_t start_chain = 0;
+  /// The last entry (`start` if there is none) and its chain: a log that lost its end is noticed.
+  raft::EntryId last;
+  std::uint64_t last_chain = 0;
+  /// Sum of the sizes of all values of entry keys.
+  std::uint64_t log_bytes = 0;
+
+  friend bool operator==(const StoredState&, const StoredState&) = default;
+};
+
+std::string EncodeState(const StoredState& state);
+/// The error says what is wrong with the bytes.
+tl::expected<StoredState, std::string> DecodeState(std::string_view value);
+
+/// Key of the batch whose first entry has `index`: 'e' and eight bytes big-endian, so that
+/// LevelDB's order is the log's.
+std::string EntryKey(raft::Index index);
+/// 0 if `key` is not an entry key.
+raft::Index ParseEntryKey(std::string_view key);
+
+/// Size of one entry in a batch value.
+std::size_t EncodedEntryBytes(const raft::Entry& entry);
+/// Size of what precedes the entries in a batch value.
+inline constexpr std::size_t kBatchHeaderBytes = 13;
+
+/// The value of an entry key. `previous_chain`: of the entry before the first. REQUIRES: not empty.
+std::string EncodeBatch(std::uint64_t previous_chain, std::span<const raft::Entry> entries);
+
+/// What DecodeBatch finds, beside the entries.
+struct DecodedBatch {
+  std::uint64_t previous_chain = 0;
+  std::vector<raft::Entry> entries;
+  /// Offset in the value behind each entry, for cutting a batch without encoding it again.
+  std::vector<std::size_t> ends;
+};
+
+/// Verifies everything that can be verified without other batches: format, count and lengths,
+/// checksums, indices dense from `first`, terms not falling, chain. The error names the index.
+tl::expected<DecodedBatch, std::string> DecodeBatch(raft::Index first, std::string_view value);
+
+/// `value` with its first `count` entries only. REQUIRES: `decoded` is of `value`, 0 < count.
+std::string CutBatch(std::string_view value, const DecodedBatch& decoded, std::size_t count);
+
+}  // namespace conclave::persist
