@@ -48,6 +48,7 @@ endfunction()
 # conclave_test(NAME SRCS a_test.cc ... [DEPS targets] [LABELS unit ...] [TIMEOUT seconds] [SINGLE])
 # A GoogleTest binary; each of its tests is a ctest test. SINGLE registers the whole binary as one
 # test: for binaries of very many cheap cases, where a process for each would cost more than the case.
+# Tests labelled e2e run alone: they start processes of their own and watch how long things take.
 function(conclave_test name)
   cmake_parse_arguments(PARSE_ARGV 1 A "SINGLE" "TIMEOUT" "SRCS;DEPS;LABELS")
   if(NOT A_LABELS)
@@ -56,13 +57,18 @@ function(conclave_test name)
   if(NOT A_TIMEOUT)
     set(A_TIMEOUT 120)
   endif()
+  set(serial OFF)
+  if(e2e IN_LIST A_LABELS)
+    set(serial ON)
+  endif()
   add_executable(${name} ${A_SRCS})
   target_link_libraries(${name} PRIVATE conclave_options ${A_DEPS} GTest::gmock_main)
   if(A_SINGLE)
     add_test(NAME ${name} COMMAND ${name})
-    set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
+    set_tests_properties(${name} PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT}
+      RUN_SERIAL ${serial})
   else()
     gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60
-      PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT})
+      PROPERTIES LABELS "${A_LABELS}" TIMEOUT ${A_TIMEOUT} RUN_SERIAL ${serial})
   endif()
 endfunction()
