@@ -1,0 +1,201 @@
+#include "consensus/invariants.h"
+
+#include <glog/logging.h>
+
+#include "consensus/core.h"
+
+namespace conclave::raft {
+
+// --- One member ---
+
+void Raft::Core::CheckSelf() {
+  const EntryId last = log_.last();
+  CHECK_GE(hard_.currentTerm, last_look_.currentTerm) << "the term fell";
+  CHECK_GE(commitIndex_, last_look_.commitIndex) << "the commit index fell";
+  CHECK_GE(lastApplied_, last_look_.lastApplied);
+  CHECK_LE(lastApplied_, handedToApply_);
+  CHECK_LE(handedToApply_, commitIndex_);
+  CHECK_LE(commitIndex_, last.index) << "committed beyond the log";
+  CHECK_LE(durableIndex_, handedToDisk_) << "durable, but never handed to the disk";
+  CHECK_LE(handedToDisk_, last.index);
+  CHECK_LE(log_.base_index(), std::min(durableIndex_, lastApplied_)) << "evicted too early";
+  CHECK_LE(last.term, hard_.currentTerm);
+  CHECK(!configs_.empty());
+  const auto* leader = std::get_if<Leader>(&role_);
+  if (leader != nullptr) {
+    // Leader Append-Only (figure 3.2): its log neither shrinks nor changes.
+    CHECK(!last_look_.led || last_look_.currentTerm != hard_.currentTerm ||
+          last.index >= last_look_.last.index);
+    CHECK_LE(leader->term_start, last.index);
+    CHECK_EQ(hard_.votedFor, options_.id);
+    CHECK_LT(leader->uncommitted_bytes, std::size_t{1} << 60) << "counted below zero";
+    for (const Progress& peer : leader->peers) {
+      CHECK_LT(peer.matchIndex, peer.nextIndex) << "peer " << peer.id;
+      CHECK_LE(peer.nextIndex, last.index + 1) << "peer " << peer.id;
+    }
+  }
+  last_look_ = {hard_.currentTerm, commitIndex_, lastApplied_, leader != nullptr, last};
+}
+
+// --- All members ---
+
+void ClusterInvariants::Fail(MemberId id, const std::string& what) {
+  if (!violation_) {
+    violation_ = "member " + std::to_string(id) + ": " + what;
+  }
+}
+
+void ClusterInvariants::Started(MemberId id) { last_[id] = {}; }
+
+void ClusterInvariants::Wiped(MemberId id) {
+  last_[id] = {};
+  disks_.erase(id);
+  std::erase_if(votes_, [&](const auto& vote) { return vote.first.first == id; });
+}
+
+void ClusterInvariants::CheckLeader(MemberId id, const Raft& raft, const Status& status,
+                                    Last& last) {
+  const Term term = status.hardState.currentTerm;
+  const auto [known, is_new] = leaders_.emplace(term, id);
+  if (known->second != id) {
+    Fail(id, "R1: leads term " + std::to_string(term) + " beside member " +
+                 std::to_string(known->second));
+  }
+  if (is_new && committed() > 0) {
+    const auto chain = raft.ChainAt(committed());
+    if (status.last.index < committed() || (chain && *chain != committed_.rbegin()->second)) {
+      Fail(id, "R4: elected without the committed entry " + std::to_string(committed()));
+    }
+  }
+  if (last.led_term == term) {
+    const auto chain = raft.ChainAt(last.led_last.index);
+    if (status.last.index < last.led_last.index || (chain && *chain != last.led_chain)) {
+      Fail(id, "R2: a leader's log changed at " + std::to_string(last.led_last.index));
+    }
+  }
+  last.led_term = term;
+  last.led_last = status.last;
+  last.led_chain = raft.ChainAt(status.last.index).value_or(0);
+}
+
+void ClusterInvariants::Observe(MemberId id, const Raft& raft) {
+  const Status status = raft.status();
+  Last& last = last_[id];
+  if (status.hardState.currentTerm < last.term) {
+    Fail(id, "R6: the term fell to " + std::to_string(status.hardState.currentTerm));
+  }
+  if (status.commitIndex < last.commitIndex) {
+    Fail(id, "R6: the commit index fell to " + std::to_string(status.commitIndex));
+  }
+  last.term = status.hardState.currentTerm;
+  last.commitIndex = status.commitIndex;
+  if (status.role == RoleName::kLeader) {
+    CheckLeader(id, raft, status, last);
+  }
+}
+
+void ClusterInvariants::ObserveReady(MemberId id, const Ready& ready) {
+  for (const Entry& entry : ready.append) {
+    const auto [known, is_new] = chains_.emplace(entry.id(), entry.chain);
+    if (known->second != entry.chain) {
+      Fail(id, "R3: another entry " + std::to_string(entry.index) + " of term " +
+                   std::to_string(entry.term));
+    }
+    const auto committed = committed_.find(entry.index);
+    if (committed != committed_.end() && ready.truncateFrom != 0 &&
+        ready.truncateFrom <= entry.index && committed->second != entry.chain &&
+        entry.index <= last_[id].handed) {
+      Fail(id, "R5: overwrites its committed entry " + std::to_string(entry.index));
+    }
+  }
+  Last& last = last_[id];
+  for (const Entry& entry : ready.committed) {
+    if (last.handed != 0 && entry.index != last.handed + 1) {
+      Fail(id, "R5: hands out " + std::to_string(entry.index) + " after " +
+                   std::to_string(last.handed));
+    }
+    last.handed = entry.index;
+    const auto [known, is_new] = committed_.emplace(entry.index, entry.chain);
+    if (known->second != entry.chain) {
+      Fail(id, "R5: commits another entry at " + std::to_string(entry.index));
+    }
+  }
+}
+
+void ClusterInvariants::ObserveDisk(MemberId id, const HardState& hardState) {
+  HardState& before = disks_[id];
+  if (hardState.currentTerm < before.currentTerm) {
+    Fail(id, "R6: the term on disk fell to " + std::to_string(hardState.currentTerm));
+  }
+  if (before.clusterStarted && !hardState.clusterStarted) {
+    Fail(id, "R6: forgot that the cluster has started");
+  }
+  if (hardState.votedFor != 0) {
+    const auto [vote, is_new] =
+        votes_.emplace(std::pair(id, hardState.currentTerm), hardState.votedFor);
+    if (vote->second != hardState.votedFor) {
+      Fail(id, "R6: votes twice in term " + std::to_string(hardState.currentTerm));
+    }
+  }
+  before = hardState;
+}
+
+void ClusterInvariants::ObserveSend(MemberId id, const Envelope& envelope,
+                                    const DurableView& disk) {
+  const HardState& hard = disk.hardState;
+  const auto term_durable = [&](Term term) {
+    if (hard.currentTerm < term) {
+      Fail(id, "R7: speaks of term " + std::to_string(term) + " before it is durable");
+    }
+  };
+  if (const auto* request = std::get_if<RequestVote>(&envelope.message)) {
+    if (!request->preVote) {
+      term_durable(request->term);
+      if (hard.currentTerm == request->term && hard.votedFor != id) {
+        Fail(id, "R7: campaigns before its own vote is durable");
+      }
+    }
+  } else if (const auto* vote = std::get_if<RequestVoteReply>(&envelope.message)) {
+    if (!vote->preVote || !vote->voteGranted) {
+      term_durable(vote->term);
+    }
+    if (!vote->preVote && vote->voteGranted && hard.currentTerm == vote->term &&
+        hard.votedFor != envelope.to) {
+      Fail(id, "R7: votes before the vote is durable");
+    }
+  } else if (const auto* append = std::get_if<AppendEntries>(&envelope.message)) {
+    term_durable(append->term);
+  } else if (const auto* reply = std::get_if<AppendEntriesReply>(&envelope.message)) {
+    term_durable(reply->term);
+    if (reply->success && reply->matched.index > 0) {
+      const auto entry = disk.entry(reply->matched.index);
+      if (!entry || entry->term != reply->matched.term) {
+        Fail(id,
+             "R7: acknowledges " + std::to_string(reply->matched.index) + " before it is durable");
+      }
+    }
+  }
+}
+
+void ClusterInvariants::ObserveCommit(
+    const Raft& leader, const std::function<std::optional<DurableView>(MemberId)>& disk_of) {
+  const Status status = leader.status();
+  const Index index = status.commitIndex;
+  const auto chain = leader.ChainAt(index);
+  if (status.role != RoleName::kLeader || index == 0 || !chain) {
+    return;
+  }
+  const Configuration& configuration = status.configuration.configuration;
+  std::size_t copies = 0;
+  for (const Member& member : configuration.members) {
+    const auto disk = member.kind == MemberKind::kVoter ? disk_of(member.id) : std::nullopt;
+    const auto entry = disk ? disk->entry(index) : std::nullopt;
+    copies += entry && entry->chain == *chain ? 1 : 0;
+  }
+  if (copies < configuration.quorum()) {
+    Fail(status.id, "R8: commits " + std::to_string(index) + " on " + std::to_string(copies) +
+                        " durable copies");
+  }
+}
+
+}  // namespace conclave::raft

@@ -1,0 +1,94 @@
+#pragma once
+
+// What a leader knows about one peer.
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+#include "consensus/types.h"
+
+namespace conclave::raft {
+
+/// AppendEntries sent and not acknowledged, oldest first. Bounds what a follower that is slow, or
+/// gone without a word, can hold of the leader's bandwidth and memory.
+class Inflight {
+ public:
+  void Add(Index last, std::size_t bytes) {
+    sent_.push_back({last, bytes});
+    bytes_ += bytes;
+  }
+
+  /// Everything up to `index` has arrived.
+  void FreeThrough(Index index) {
+    while (!sent_.empty() && sent_.front().last <= index) {
+      bytes_ -= sent_.front().bytes;
+      sent_.pop_front();
+    }
+  }
+
+  void Clear() {
+    sent_.clear();
+    bytes_ = 0;
+  }
+
+  bool Full(std::size_t messages_max, std::size_t bytes_max) const {
+    return sent_.size() >= messages_max || (bytes_ >= bytes_max && !sent_.empty());
+  }
+
+  std::size_t messages() const { return sent_.size(); }
+
+ private:
+  struct Sent {
+    Index last;
+    std::size_t bytes;
+  };
+
+  std::deque<Sent> sent_;
+  std::size_t bytes_ = 0;
+};
+
+/// A peer as its leader sees it (nextIndex and matchIndex of figure 3.1, and flow control).
+/// Invariant: matchIndex < nextIndex <= lastIndex + 1.
+struct Progress {
+  MemberId id = 0;
+  /// Highest entry known to be equal here and there, and durable there. Never falls in a term, but
+  /// with a change of incarnation.
+  Index matchIndex = 0;
+  /// The next entry to send. With `replicating` it runs ahead of what is acknowledged.
+  Index nextIndex = 1;
+
+  /// False: the place where the logs part is still looked for, one message at a time. True: the
+  /// last answer matched; messages are pipelined.
+  bool replicating = false;
+  /// While not replicating: a probe is under way, the next one leaves after its answer, or after
+  /// that of a heartbeat if it was lost.
+  bool probe_sent = false;
+  Inflight inflight;  ///< Empty unless replicating.
+
+  /// The highest commit index that a message told it.
+  Index commit_sent = 0;
+  /// The highest read round it has answered in this term (section 6.4).
+  std::uint64_t read_round_acknowledged = 0;
+  /// It answered since check-quorum looked last (section 6.2).
+  bool recently_active = false;
+  /// Its connection is not known to be closed. Entries are not sent into nowhere.
+  bool reachable = true;
+  /// Of the answers on which matchIndex rests; 0 before the first.
+  Incarnation incarnation = 0;
+
+  void BecomeProbing(Index next) {
+    replicating = false;
+    probe_sent = false;
+    inflight.Clear();
+    nextIndex = next;
+  }
+
+  void BecomeReplicating() {
+    replicating = true;
+    probe_sent = false;
+    inflight.Clear();
+  }
+};
+
+}  // namespace conclave::raft
