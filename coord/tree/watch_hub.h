@@ -111,10 +111,10 @@ struct DrainResult {
   bool resync = false;
   // True: there is more at once.
   bool more = false;
-  std::vector<Event> events;
+  std::vector<Event> events = {};
   // Everything up to here has been told (it moves on without events too, lest an idle client's
   // cursor fall out of the window). The next `after`.
-  Cursor cursor;
+  Cursor cursor = {};
 };
 
 enum class RegisterStatus : std::uint8_t {
@@ -130,7 +130,7 @@ struct RegisterResult {
   RegisterStatus status = RegisterStatus::kOk;
   WatchId id = 0;
   // The watch tells of the changes after this one. Keep it for Resume.
-  Cursor since;
+  Cursor since = {};
   // The window does not reach back to the `since` that was asked for; Drain will say so too.
   bool resync = false;
 };
@@ -177,7 +177,8 @@ class WatchHub {
   // gets a resync. Watches stay. Returns the sessions, rising.
   std::vector<std::int64_t> Jump(std::int64_t zxid);
 
-  // Registers a watch for the changes after `since`; without it, for those after the last applied.
+  // Registers a watch for the changes after `since`; without it, for those after the last applied
+  // (or, where the client has been told more elsewhere than this member has applied, after that).
   // A one-shot watch goes off for the first matching change after `since`, and is not armed if that
   // has happened. A known id with the same path and mode is the same watch (a repeated call changes
   // nothing); with another path or mode it is replaced. Several ids may stand for the same path and
@@ -222,19 +223,24 @@ class WatchHub {
   [[nodiscard]] WatchCounts counts() const;
 
  private:
+  SessionWatches* Find(std::int64_t session) const;
   SessionWatches& SessionOf(std::int64_t session);
-  bool MayAdd(const SessionWatches* session, std::size_t count) const;
-  Registration* Add(SessionWatches& session, const Watch& watch, Cursor since);
+  bool MayAdd(std::size_t count, std::size_t of_session, std::size_t leaving) const;
+  void Place(SessionWatches& session, const Watch& watch, Cursor since, struct Placed* placed);
+  void CatchUp(SessionWatches& session, const Placed& placed);
+  void FireMissed(SessionWatches& session, const Placed& placed);
   void Remove(SessionWatches& session, Registration* registration);
-  void Fire(SessionWatches& session, Registration* registration, Cursor at, const Change& change);
-  void FireMissed(SessionWatches& session, const std::vector<WatchId>& one_shots);
+  void Fire(SessionWatches& session, Registration* registration, Trigger trigger,
+            const Change& change);
+  void FindTriggered(SessionWatches& session, const Change& change);
+  bool HasRoom(const SessionWatches& session) const;
   bool Queue(SessionWatches& session, Cursor at);
   void StopQueueing(SessionWatches& session, Cursor at);
   void Rewind(SessionWatches& session, Cursor since);
   void NoteLoss(SessionWatches& session, Cursor after);
-  void Refill(SessionWatches& session);
+  bool Refill(SessionWatches& session);
   void CollectAt(SessionWatches& session, Cursor at, std::vector<Event>* events);
-  void Acknowledge(SessionWatches& session, Cursor cursor);
+  void Forget(SessionWatches& session, Cursor through);
   void SetQueueCapacity(SessionWatches& session, std::size_t capacity);
 
   const WatchHubOptions options_;

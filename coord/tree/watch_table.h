@@ -52,9 +52,6 @@ enum class EventType : std::uint8_t {
 // and, if it was created or deleted, kChildrenChanged of its parent.
 enum class Trigger : std::uint8_t { kSelf = 0, kParent = 1 };
 
-// "/a/b" -> "/a", "/a" -> "/", "/" -> "".
-std::string_view ParentPath(std::string_view path);
-
 // The event of that trigger, and the path that it names.
 EventType EventTypeOf(const Change& change, Trigger trigger);
 std::string_view EventPathOf(const Change& change, Trigger trigger);
@@ -103,6 +100,9 @@ class WatchTable {
   void FindMatches(const Change& change, std::vector<Match>* matches);
   // The same for one session.
   void FindMatchesOf(std::int64_t session, const Change& change, std::vector<Match>* matches);
+  // Appends the session's registrations of exactly this path and mode.
+  void Lookup(std::int64_t session, std::string_view path, WatchMode mode,
+              std::vector<Match>* matches);
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
@@ -129,7 +129,6 @@ class WatchTable {
   };
 
   struct PathHash {
-    using is_transparent = void;
     std::uint64_t seed;
     std::size_t operator()(std::string_view path) const;
   };
@@ -138,7 +137,8 @@ class WatchTable {
   using PathMap = std::unordered_map<std::string_view, PathEntry, PathHash, std::equal_to<>>;
 
   static std::size_t BytesOf(const PathEntry& entry);
-  void Collect(std::string_view path, WatchMode mode, std::optional<std::int64_t> session,
+  PathEntry* EntryOf(std::string_view path);
+  void Collect(PathEntry* entry, WatchMode mode, std::optional<std::int64_t> session,
                Trigger trigger, std::vector<Match>* matches);
   void Find(std::optional<std::int64_t> session, const Change& change, std::vector<Match>* matches);
 
