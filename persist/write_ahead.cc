@@ -199,7 +199,8 @@ bool WholeWithAnotherLength(std::string_view content, std::size_t at) {
 // True if of some sector of the bad record nothing is there.
 bool HasMissingSector(std::string_view content, const Stop& stop) {
   const std::size_t last_written = content.find_last_not_of('\0') + 1;
-  std::size_t end = last_written;
+  // At least the header, the rear of which may be in a sector that is missing.
+  std::size_t end = std::max(last_written, stop.at + kHeader);
   if (content.size() - stop.at >= kHeader) {
     const Fragment fragment = HeaderAt(content, stop.at);
     const std::size_t claimed = stop.at + kHeader + fragment.length;
