@@ -55,6 +55,11 @@ struct WatchSpec {
   2: string path,
   3: conclave_types.WatchMode mode,
   4: bool withValue,
+  /**
+   * In resumeWatches: the watch tells of changes after this one (head.zxid of the reply that
+   * registered it, with the largest ordinal). Absent or before the cursor: after the cursor.
+   */
+  5: optional conclave_types.Cursor since,
 }
 
 struct OpenRequest {

@@ -31,11 +31,10 @@ struct Hello {
   6: i32 versionMax,
   /** The member that the caller believes it has dialled. */
   7: i64 targetMemberId,
-  /** Feature levels that the caller can run. */
-  8: i32 featureLevelMin,
-  9: i32 featureLevelMax,
+  /** The highest feature level that the caller can run. */
+  8: i32 featureLevelMax,
   /** The caller holds entries, or has met a member that does. */
-  10: bool clusterStarted,
+  9: bool clusterStarted,
 }
 
 struct HelloReply {
@@ -44,9 +43,8 @@ struct HelloReply {
   2: i64 memberId,
   3: i64 incarnation,
   4: optional binary clusterId,
-  5: i32 featureLevelMin,
-  6: i32 featureLevelMax,
-  7: bool clusterStarted,
+  5: i32 featureLevelMax,
+  6: bool clusterStarted,
 }
 
 enum PeerErrorCode {

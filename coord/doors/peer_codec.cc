@@ -1,0 +1,454 @@
+#include "coord/doors/peer_codec.h"
+
+#include <algorithm>
+#include <charconv>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace conclave::doors {
+namespace {
+
+namespace idl = conclave::idl::v1;
+using server::PeerMessage;
+
+// Version of the peer protocol that this build speaks.
+constexpr std::int32_t kPeerVersion = 1;
+
+// Unsigned numbers travel bit for bit in an i64.
+std::int64_t Bits(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+
+std::uint64_t Bits(std::int64_t value) { return static_cast<std::uint64_t>(value); }
+
+idl::EntryId ToWireId(const raft::EntryId& id) {
+  idl::EntryId wire;
+  wire.term = Bits(id.term);
+  wire.index = Bits(id.index);
+  return wire;
+}
+
+raft::EntryId FromWireId(const idl::EntryId& wire) { return {Bits(wire.term), Bits(wire.index)}; }
+
+idl::LogEntry ToWireEntry(const raft::Entry& entry) {
+  idl::LogEntry wire;
+  wire.term = Bits(entry.term);
+  wire.index = Bits(entry.index);
+  wire.kind = static_cast<idl::LogEntryKind::type>(entry.kind);
+  wire.chain = Bits(entry.chain);
+  if (entry.data != nullptr) {
+    wire.data = *entry.data;
+  }
+  return wire;
+}
+
+std::optional<raft::Entry> FromWireEntry(idl::LogEntry&& wire) {
+  raft::Entry entry;
+  entry.term = Bits(wire.term);
+  entry.index = Bits(wire.index);
+  entry.chain = Bits(wire.chain);
+  switch (wire.kind) {
+    case idl::LogEntryKind::NOOP:
+      entry.kind = raft::EntryKind::kNoop;
+      return entry;
+    case idl::LogEntryKind::CONFIG:
+      entry.kind = raft::EntryKind::kConfig;
+      break;
+    case idl::LogEntryKind::COMMAND:
+      entry.kind = raft::EntryKind::kCommand;
+      break;
+    default:
+      return std::nullopt;
+  }
+  entry.data = std::make_shared<const std::string>(std::move(wire.data));
+  return entry;
+}
+
+// One overload for each message, in both directions; Fill puts it into the union.
+
+void Fill(idl::PeerMessage& wire, const raft::RequestVote& m) {
+  idl::RequestVote w;
+  w.term = Bits(m.term);
+  w.lastLogIndex = Bits(m.lastLogIndex);
+  w.lastLogTerm = Bits(m.lastLogTerm);
+  w.preVote = m.preVote;
+  w.bootstrap = m.bootstrap;
+  w.incarnation = Bits(m.incarnation);
+  w.voterIncarnation = Bits(m.voterIncarnation);
+  wire.__set_requestVote(w);
+}
+
+PeerMessage Take(const idl::RequestVote& w) {
+  raft::RequestVote m;
+  m.term = Bits(w.term);
+  m.lastLogIndex = Bits(w.lastLogIndex);
+  m.lastLogTerm = Bits(w.lastLogTerm);
+  m.preVote = w.preVote;
+  m.bootstrap = w.bootstrap;
+  m.incarnation = Bits(w.incarnation);
+  m.voterIncarnation = Bits(w.voterIncarnation);
+  return raft::Message(m);
+}
+
+void Fill(idl::PeerMessage& wire, const raft::RequestVoteReply& m) {
+  idl::RequestVoteReply w;
+  w.term = Bits(m.term);
+  w.voteGranted = m.voteGranted;
+  w.preVote = m.preVote;
+  w.incarnation = Bits(m.incarnation);
+  w.clusterStarted = m.clusterStarted;
+  wire.__set_requestVoteReply(w);
+}
+
+PeerMessage Take(const idl::RequestVoteReply& w) {
+  raft::RequestVoteReply m;
+  m.term = Bits(w.term);
+  m.voteGranted = w.voteGranted;
+  m.preVote = w.preVote;
+  m.incarnation = Bits(w.incarnation);
+  m.clusterStarted = w.clusterStarted;
+  return raft::Message(m);
+}
+
+void Fill(idl::PeerMessage& wire, const raft::AppendEntries& m) {
+  idl::AppendEntries w;
+  w.term = Bits(m.term);
+  w.prevLogIndex = Bits(m.prevLogIndex);
+  w.prevLogTerm = Bits(m.prevLogTerm);
+  w.entries.reserve(m.entries.size());
+  for (const raft::Entry& entry : m.entries) {
+    w.entries.push_back(ToWireEntry(entry));
+  }
+  w.leaderCommit = Bits(m.leaderCommit);
+  w.readRound = Bits(m.readRound);
+  wire.__set_appendEntries(std::move(w));
+}
+
+std::optional<PeerMessage> Take(idl::AppendEntries&& w) {
+  raft::AppendEntries m;
+  m.term = Bits(w.term);
+  m.prevLogIndex = Bits(w.prevLogIndex);
+  m.prevLogTerm = Bits(w.prevLogTerm);
+  m.entries.reserve(w.entries.size());
+  for (idl::LogEntry& entry : w.entries) {
+    std::optional<raft::Entry> read = FromWireEntry(std::move(entry));
+    if (!read) {
+      return std::nullopt;
+    }
+    m.entries.push_back(std::move(*read));
+  }
+  m.leaderCommit = Bits(w.leaderCommit);
+  m.readRound = Bits(w.readRound);
+  return PeerMessage(raft::Message(std::move(m)));
+}
+
+void Fill(idl::PeerMessage& wire, const raft::AppendEntriesReply& m) {
+  idl::AppendEntriesReply w;
+  w.term = Bits(m.term);
+  w.success = m.success;
+  w.matched = ToWireId(m.matched);
+  w.rejectedIndex = Bits(m.rejectedIndex);
+  w.hint = ToWireId(m.hint);
+  w.readRound = Bits(m.readRound);
+  w.incarnation = Bits(m.incarnation);
+  wire.__set_appendEntriesReply(w);
+}
+
+PeerMessage Take(const idl::AppendEntriesReply& w) {
+  raft::AppendEntriesReply m;
+  m.term = Bits(w.term);
+  m.success = w.success;
+  m.matched = FromWireId(w.matched);
+  m.rejectedIndex = Bits(w.rejectedIndex);
+  m.hint = FromWireId(w.hint);
+  m.readRound = Bits(w.readRound);
+  m.incarnation = Bits(w.incarnation);
+  return raft::Message(m);
+}
+
+void Fill(idl::PeerMessage& wire, const raft::ReadIndexRequest& m) {
+  idl::ReadIndexRequest w;
+  w.term = Bits(m.term);
+  w.requestId = Bits(m.requestId);
+  wire.__set_readIndexRequest(w);
+}
+
+PeerMessage Take(const idl::ReadIndexRequest& w) {
+  return raft::Message(raft::ReadIndexRequest{Bits(w.term), Bits(w.requestId)});
+}
+
+void Fill(idl::PeerMessage& wire, const raft::ReadIndexReply& m) {
+  idl::ReadIndexReply w;
+  w.term = Bits(m.term);
+  w.requestId = Bits(m.requestId);
+  w.success = m.success;
+  w.readIndex = Bits(m.readIndex);
+  wire.__set_readIndexReply(w);
+}
+
+PeerMessage Take(const idl::ReadIndexReply& w) {
+  return raft::Message(
+      raft::ReadIndexReply{Bits(w.term), Bits(w.requestId), w.success, Bits(w.readIndex)});
+}
+
+void Fill(idl::PeerMessage& wire, const raft::Message& m) {
+  std::visit([&wire](const auto& message) { Fill(wire, message); }, m);
+}
+
+void Fill(idl::PeerMessage& wire, const server::Forward& m) {
+  idl::Forward w;
+  w.entries.reserve(m.entries.size());
+  for (const server::ForwardedEntry& entry : m.entries) {
+    idl::ForwardedEntry forwarded;
+    forwarded.requestId = Bits(entry.request_id);
+    forwarded.entry = *entry.entry;
+    w.entries.push_back(std::move(forwarded));
+  }
+  wire.__set_forward(std::move(w));
+}
+
+PeerMessage Take(idl::Forward&& w) {
+  server::Forward m;
+  m.entries.reserve(w.entries.size());
+  for (idl::ForwardedEntry& entry : w.entries) {
+    m.entries.push_back(
+        {Bits(entry.requestId), std::make_shared<const std::string>(std::move(entry.entry))});
+  }
+  return m;
+}
+
+std::vector<std::int64_t> BitsOf(const std::vector<std::uint64_t>& values) {
+  return {values.begin(), values.end()};
+}
+
+void Fill(idl::PeerMessage& wire, const server::ForwardRejected& m) {
+  idl::ForwardRejected w;
+  w.requestIds = BitsOf(m.request_ids);
+  w.reason = static_cast<idl::RejectReason::type>(m.reason);
+  w.message = m.message;
+  wire.__set_forwardRejected(std::move(w));
+}
+
+std::optional<PeerMessage> Take(idl::ForwardRejected&& w) {
+  server::ForwardRejected m;
+  m.request_ids.assign(w.requestIds.begin(), w.requestIds.end());
+  switch (w.reason) {
+    case idl::RejectReason::NOT_LEADER:
+      m.reason = server::RejectReason::kNotLeader;
+      break;
+    case idl::RejectReason::OVERLOADED:
+      m.reason = server::RejectReason::kOverloaded;
+      break;
+    case idl::RejectReason::NO_SPACE:
+      m.reason = server::RejectReason::kNoSpace;
+      break;
+    default:
+      return std::nullopt;
+  }
+  m.message = std::move(w.message);
+  return PeerMessage(std::move(m));
+}
+
+void Fill(idl::PeerMessage& wire, const server::TouchBatch& m) {
+  idl::TouchBatch w;
+  w.batch = Bits(m.batch);
+  w.sessions = m.sessions;
+  wire.__set_touchBatch(std::move(w));
+}
+
+PeerMessage Take(idl::TouchBatch&& w) {
+  return server::TouchBatch{Bits(w.batch), std::move(w.sessions)};
+}
+
+void Fill(idl::PeerMessage& wire, const server::TouchAck& m) {
+  idl::TouchAck w;
+  w.batch = Bits(m.batch);
+  wire.__set_touchAck(w);
+}
+
+PeerMessage Take(const idl::TouchAck& w) { return server::TouchAck{Bits(w.batch)}; }
+
+void Fill(idl::PeerMessage& wire, const server::DigestReport& m) {
+  idl::DigestReport w;
+  w.index = Bits(m.index);
+  w.digest = Bits(m.digest);
+  wire.__set_digestReport(w);
+}
+
+PeerMessage Take(const idl::DigestReport& w) {
+  return server::DigestReport{Bits(w.index), Bits(w.digest)};
+}
+
+// A role that this build does not know is shown as a follower: it is told of, not acted upon.
+server::MemberRole FromWireRole(idl::MemberRole::type role) {
+  switch (role) {
+    case idl::MemberRole::LEADER:
+      return server::MemberRole::kLeader;
+    case idl::MemberRole::CANDIDATE:
+      return server::MemberRole::kCandidate;
+    case idl::MemberRole::LEARNER:
+      return server::MemberRole::kLearner;
+    default:
+      return server::MemberRole::kFollower;
+  }
+}
+
+void Fill(idl::PeerMessage& wire, const server::MemberReport& m) {
+  idl::MemberReport w;
+  w.role = RoleToWire(m.role);
+  w.term = Bits(m.term);
+  w.commitIndex = Bits(m.commit_index);
+  w.appliedIndex = Bits(m.applied_index);
+  w.leader = Bits(m.leader);
+  w.windowBegin.zxid = m.window_begin.zxid;
+  w.windowBegin.ordinal = m.window_begin.ordinal;
+  w.featureLevelMax = m.feature_level_max;
+  wire.__set_memberReport(w);
+}
+
+PeerMessage Take(const idl::MemberReport& w) {
+  server::MemberReport m;
+  m.role = FromWireRole(w.role);
+  m.term = Bits(w.term);
+  m.commit_index = Bits(w.commitIndex);
+  m.applied_index = Bits(w.appliedIndex);
+  m.leader = Bits(w.leader);
+  m.window_begin = {w.windowBegin.zxid, w.windowBegin.ordinal};
+  m.feature_level_max = w.featureLevelMax;
+  return m;
+}
+
+}  // namespace
+
+idl::MemberRole::type RoleToWire(server::MemberRole role) {
+  switch (role) {
+    case server::MemberRole::kFollower:
+      return idl::MemberRole::FOLLOWER;
+    case server::MemberRole::kCandidate:
+      return idl::MemberRole::CANDIDATE;
+    case server::MemberRole::kLeader:
+      return idl::MemberRole::LEADER;
+    case server::MemberRole::kLearner:
+      return idl::MemberRole::LEARNER;
+  }
+  return idl::MemberRole::UNKNOWN;
+}
+
+idl::PeerMessage ToWire(const PeerMessage& message) {
+  idl::PeerMessage wire;
+  std::visit([&wire](const auto& m) { Fill(wire, m); }, message);
+  return wire;
+}
+
+std::optional<PeerMessage> FromWire(idl::PeerMessage&& wire) {
+  const auto& is = wire.__isset;
+  if (is.appendEntries) return Take(std::move(wire.appendEntries));
+  if (is.appendEntriesReply) return Take(wire.appendEntriesReply);
+  if (is.forward) return Take(std::move(wire.forward));
+  if (is.readIndexRequest) return Take(wire.readIndexRequest);
+  if (is.readIndexReply) return Take(wire.readIndexReply);
+  if (is.touchBatch) return Take(std::move(wire.touchBatch));
+  if (is.touchAck) return Take(wire.touchAck);
+  if (is.requestVote) return Take(wire.requestVote);
+  if (is.requestVoteReply) return Take(wire.requestVoteReply);
+  if (is.forwardRejected) return Take(std::move(wire.forwardRejected));
+  if (is.digestReport) return Take(wire.digestReport);
+  if (is.memberReport) return Take(wire.memberReport);
+  return std::nullopt;
+}
+
+std::string ClusterIdBytes(const raft::ClusterId& id) { return {id.begin(), id.end()}; }
+
+std::optional<raft::ClusterId> ClusterIdFromBytes(const std::string& bytes) {
+  raft::ClusterId id{};
+  if (bytes.size() != id.size()) {
+    return std::nullopt;
+  }
+  std::copy(bytes.begin(), bytes.end(), id.begin());
+  return id;
+}
+
+std::optional<raft::ClusterId> ClusterIdFromHex(std::string_view digits) {
+  raft::ClusterId id{};
+  if (digits.size() != 2 * id.size()) {
+    return std::nullopt;
+  }
+  for (std::size_t i = 0; i < id.size(); ++i) {
+    const char* first = digits.data() + 2 * i;
+    const auto [end, error] = std::from_chars(first, first + 2, id[i], 16);
+    if (error != std::errc() || end != first + 2) {
+      return std::nullopt;
+    }
+  }
+  return id;
+}
+
+idl::Hello HelloToWire(const server::PeerHello& self, raft::MemberId target) {
+  idl::Hello wire;
+  if (self.cluster != raft::ClusterId{}) {
+    wire.__set_clusterId(ClusterIdBytes(self.cluster));
+  }
+  wire.clusterName = self.cluster_name;
+  wire.memberId = Bits(self.member);
+  wire.incarnation = Bits(self.incarnation);
+  wire.versionMin = kPeerVersion;
+  wire.versionMax = kPeerVersion;
+  wire.targetMemberId = Bits(target);
+  wire.featureLevelMax = self.feature_level_max;
+  wire.clusterStarted = self.cluster_started;
+  return wire;
+}
+
+std::optional<server::PeerHello> HelloFromWire(const idl::Hello& wire) {
+  server::PeerHello peer;
+  if (wire.__isset.clusterId) {
+    const auto id = ClusterIdFromBytes(wire.clusterId);
+    if (!id) {
+      return std::nullopt;
+    }
+    peer.cluster = *id;
+  }
+  peer.cluster_name = wire.clusterName;
+  peer.member = Bits(wire.memberId);
+  peer.incarnation = Bits(wire.incarnation);
+  peer.feature_level_max = wire.featureLevelMax;
+  peer.cluster_started = wire.clusterStarted;
+  return peer;
+}
+
+idl::HelloReply HelloReplyToWire(const server::PeerHello& self) {
+  idl::HelloReply wire;
+  wire.version = kPeerVersion;
+  wire.memberId = Bits(self.member);
+  wire.incarnation = Bits(self.incarnation);
+  if (self.cluster != raft::ClusterId{}) {
+    wire.__set_clusterId(ClusterIdBytes(self.cluster));
+  }
+  wire.featureLevelMax = self.feature_level_max;
+  wire.clusterStarted = self.cluster_started;
+  return wire;
+}
+
+std::optional<server::PeerHello> HelloReplyFromWire(const idl::HelloReply& wire,
+                                                    const std::string& cluster_name) {
+  server::PeerHello peer;
+  if (wire.version != kPeerVersion) {
+    return std::nullopt;
+  }
+  if (wire.__isset.clusterId) {
+    const auto id = ClusterIdFromBytes(wire.clusterId);
+    if (!id) {
+      return std::nullopt;
+    }
+    peer.cluster = *id;
+  }
+  peer.cluster_name = cluster_name;  // the peer has compared it
+  peer.member = Bits(wire.memberId);
+  peer.incarnation = Bits(wire.incarnation);
+  peer.feature_level_max = wire.featureLevelMax;
+  peer.cluster_started = wire.clusterStarted;
+  return peer;
+}
+
+}  // namespace conclave::doors

@@ -1,0 +1,282 @@
+#include "coord/flags.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+#include <netdb.h>
+#include <unistd.h>
+
+#include "coord/doors/version.h"
+
+// One line each: --help prints them as they stand. Bounds are checked by server::Options::Validate,
+// whose messages name the flag.
+DEFINE_uint64(id, 0, "number of this member, from 1; one of --members");
+DEFINE_string(cluster_name, "conclave", "name of the cluster; all members must agree");
+DEFINE_string(data_dir, "", "directory of this member's log; made if it does not exist");
+DEFINE_string(members, "", "all members as ID=HOST:PEERPORT, separated by commas");
+DEFINE_string(client_address, "127.0.0.1:9001", "HOST:PORT to serve clients on");
+DEFINE_string(admin_address, "127.0.0.1:9201",
+              "HOST:PORT for /livez, /readyz, /status and /metrics; empty: none");
+DEFINE_bool(
+    insecure, false,
+    "allow addresses other than loopback although nothing is encrypted or authenticated yet");
+DEFINE_bool(dev, false,
+            "run one member on loopback with a directory that is thrown away at the end");
+
+DEFINE_int64(tick_ms, 10, "unit of the timeouts of Raft, in milliseconds");
+DEFINE_uint32(heartbeat_ticks, 5, "ticks between heartbeats of the leader");
+DEFINE_uint32(election_ticks_min, 30, "least ticks without a leader before an election");
+DEFINE_uint32(election_ticks_max, 60, "most ticks without a leader before an election");
+DEFINE_int64(session_timeout_min_ms, 1'000, "shortest session timeout granted");
+DEFINE_int64(session_timeout_max_ms, 600'000, "longest session timeout granted");
+DEFINE_uint64(log_bytes_max, std::uint64_t{8} << 30,
+              "size of the log at which writes are refused (there is no compaction yet)");
+DEFINE_uint64(free_space_min_bytes, std::uint64_t{256} << 20,
+              "free space on the disk below which writes are refused");
+DEFINE_uint64(pending_bytes_max, std::uint64_t{64} << 20,
+              "bytes of unanswered writes at which new ones are refused as overloaded");
+DEFINE_uint64(watch_window_bytes, std::uint64_t{64} << 20,
+              "memory for past changes, from which returning clients are told what they missed");
+DEFINE_int32(io_threads, -1,
+             "loops for client sockets besides the core's; -1: one for a cluster of one member on "
+             "a machine of two or more cores, else none");
+DEFINE_uint32(connections_max, 20'000, "client connections at most");
+DEFINE_uint32(connections_per_address_max, 0, "client connections from one address; 0: no limit");
+
+namespace conclave {
+namespace {
+
+using Problem = std::string;  // a sentence that names the flag
+
+constexpr char kUsage[] =
+    "conclaved: one member of a Conclave cluster\n"
+    "\n"
+    "  conclaved --dev\n"
+    "  conclaved --id=1 --data_dir=DIR --members=1=HOST:PORT,2=HOST:PORT,3=HOST:PORT \\\n"
+    "            --client_address=HOST:PORT [--admin_address=HOST:PORT] [--cluster_name=NAME]\n"
+    "\n"
+    "Flags may also stand one a line in a file (--flagfile=FILE) or in the environment\n"
+    "(--fromenv=id reads FLAGS_id). A yes-or-no flag is set by --name and unset by --noname.\n"
+    "Logs go to standard error; --v=1 says more, --minloglevel=1 only warnings and errors.\n"
+    "Ends in order on SIGTERM and SIGINT. Exit codes: 0 ended in order, 1 could not start,\n"
+    "2 wrong command line, 3 ended by a failure (a failed write of the log, a damaged entry).\n"
+    "\n";
+
+void PrintHelp() {
+  std::vector<gflags::CommandLineFlagInfo> flags;
+  gflags::GetAllFlags(&flags);
+  std::fputs(kUsage, stdout);
+  for (const auto& flag : flags) {
+    if (flag.filename.find("coord/flags.cc") == std::string::npos) {
+      continue;  // of a library
+    }
+    fmt::print("  --{} ({}{})\n      {}\n", flag.name, flag.type,
+               flag.default_value.empty() ? "" : ", default " + flag.default_value,
+               flag.description);
+  }
+}
+
+// A name is looked up once, at the start: a member cannot serve on an address that it does not
+// have.
+tl::expected<wire::SocketAddress, Problem> Resolve(const char* flag, const std::string& text) {
+  const auto parsed = wire::ParseHostPort(text);
+  if (!parsed) {
+    return tl::unexpected(fmt::format("--{}: {}", flag, parsed.error()));
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const std::string port = std::to_string(parsed->port);
+  if (const int error = getaddrinfo(parsed->host.c_str(), port.c_str(), &hints, &found);
+      error != 0) {
+    return tl::unexpected(
+        fmt::format("--{}={}: {}: {}", flag, text, parsed->host, gai_strerror(error)));
+  }
+  wire::SocketAddress address;
+  std::memcpy(&address.storage, found->ai_addr, found->ai_addrlen);
+  address.size = found->ai_addrlen;
+  freeaddrinfo(found);
+  if (!address.IsLoopback() && !FLAGS_insecure) {
+    return tl::unexpected(fmt::format(
+        "--{}={}: this is not a loopback address, and nothing is encrypted or authenticated yet; "
+        "give --insecure if the network is trusted",
+        flag, text));
+  }
+  return address;
+}
+
+tl::expected<std::vector<server::MemberAddress>, Problem> ParseMembers(const std::string& text) {
+  std::vector<server::MemberAddress> members;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const std::string_view item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), item.size() + 1));
+    const std::size_t equals = item.find('=');
+    std::uint64_t id = 0;
+    const char* end = item.data() + std::min(equals, item.size());
+    const auto [parsed_end, error] = std::from_chars(item.data(), end, id);
+    if (equals == std::string_view::npos || error != std::errc() || parsed_end != end || id == 0) {
+      return tl::unexpected(fmt::format(
+          "--members: \"{}\" is not ID=HOST:PEERPORT with a number from 1 as ID", item));
+    }
+    const auto address = wire::ParseHostPort(item.substr(equals + 1));
+    if (!address) {
+      return tl::unexpected(fmt::format("--members: member {}: {}", id, address.error()));
+    }
+    members.push_back({id, address->ToString()});
+  }
+  return members;
+}
+
+int PickIoThreads(std::size_t members) {
+  if (FLAGS_io_threads >= 0) {
+    return FLAGS_io_threads;
+  }
+  return members == 1 && std::thread::hardware_concurrency() >= 2 ? 1 : 0;
+}
+
+void FillServerOptions(server::Options& options) {
+  options.id = FLAGS_id;
+  options.cluster_name = FLAGS_cluster_name;
+  options.data_dir = FLAGS_data_dir;
+  options.client_address = FLAGS_client_address;
+  options.admin_address = FLAGS_admin_address;
+  options.tick_ms = FLAGS_tick_ms;
+  options.heartbeat_ticks = FLAGS_heartbeat_ticks;
+  options.election_ticks_min = FLAGS_election_ticks_min;
+  options.election_ticks_max = FLAGS_election_ticks_max;
+  options.session_timeout_min_ms = FLAGS_session_timeout_min_ms;
+  options.session_timeout_max_ms = FLAGS_session_timeout_max_ms;
+  options.log_bytes_max = FLAGS_log_bytes_max;
+  options.free_space_min_bytes = FLAGS_free_space_min_bytes;
+  options.pending_bytes_max = FLAGS_pending_bytes_max;
+  options.watch_window_bytes = FLAGS_watch_window_bytes;
+}
+
+// --dev: what has not been said is filled in for one member on its own.
+tl::expected<void, Problem> FillDev(server::Options& options) {
+  if (!FLAGS_members.empty() || !FLAGS_data_dir.empty() || FLAGS_id > 1) {
+    return tl::unexpected<Problem>(
+        "--dev is one member with a directory of its own: leave out --id, --members and "
+        "--data_dir");
+  }
+  options.id = 1;
+  options.members = {{1, "127.0.0.1:0"}};
+  const char* tmp = std::getenv("TMPDIR");
+  std::string name = fmt::format("{}/conclaved-dev-XXXXXX", tmp != nullptr ? tmp : "/tmp");
+  if (mkdtemp(name.data()) == nullptr) {
+    return tl::unexpected(
+        fmt::format("--dev: cannot make a directory like {}: {}", name, std::strerror(errno)));
+  }
+  options.data_dir = name;
+  return {};
+}
+
+tl::expected<void, Problem> FillMembers(ProcessOptions& options) {
+  if (FLAGS_data_dir.empty()) {
+    return tl::unexpected<Problem>(
+        "--data_dir is missing: name a directory for this member's log, or try --dev");
+  }
+  if (FLAGS_members.empty()) {
+    return tl::unexpected<Problem>(
+        "--members is missing: name all members as ID=HOST:PEERPORT, this one among them");
+  }
+  auto members = ParseMembers(FLAGS_members);
+  if (!members) {
+    return tl::unexpected(members.error());
+  }
+  options.server.members = std::move(*members);
+  for (const server::MemberAddress& member : options.server.members) {
+    if (member.id != FLAGS_id) {
+      options.peers[member.id] = *wire::ParseHostPort(member.peer_address);
+      continue;
+    }
+    const auto own = Resolve("members", member.peer_address);
+    if (!own) {
+      return tl::unexpected(own.error());
+    }
+    options.peer = *own;
+  }
+  return {};
+}
+
+tl::expected<ProcessOptions, Problem> OptionsFromFlags() {
+  ProcessOptions options;
+  FillServerOptions(options.server);
+  options.dev = FLAGS_dev;
+  const auto members = FLAGS_dev ? FillDev(options.server) : FillMembers(options);
+  if (!members) {
+    return tl::unexpected(members.error());
+  }
+  if (const auto valid = options.server.Validate(); !valid) {
+    return tl::unexpected(valid.error());
+  }
+  const auto client = Resolve("client_address", FLAGS_client_address);
+  if (!client) {
+    return tl::unexpected(client.error());
+  }
+  options.client = *client;
+  if (!FLAGS_admin_address.empty()) {
+    if (const auto admin = Resolve("admin_address", FLAGS_admin_address); !admin) {
+      return tl::unexpected(admin.error());
+    }
+    options.admin = FLAGS_admin_address;
+  }
+  constexpr int kIoThreadsMax = 64;
+  if (FLAGS_io_threads < -1 || FLAGS_io_threads > kIoThreadsMax) {
+    return tl::unexpected(
+        fmt::format("--io_threads={}: from -1 to {}", FLAGS_io_threads, kIoThreadsMax));
+  }
+  options.io_threads = PickIoThreads(options.server.members.size());
+  options.client_server_limits.connections_max = FLAGS_connections_max;
+  options.client_server_limits.connections_per_address_max = FLAGS_connections_per_address_max;
+  return options;
+}
+
+// gflags' own --help lists a hundred flags of libraries and exits with 1.
+bool Asks(int argc, char** argv, std::initializer_list<std::string_view> names) {
+  return std::any_of(argv + 1, argv + argc, [&](const char* argument) {
+    return std::find(names.begin(), names.end(), argument) != names.end();
+  });
+}
+
+}  // namespace
+
+CommandLine ReadCommandLine(int argc, char** argv) {
+  CommandLine line;
+  if (Asks(argc, argv, {"--help", "-help", "-h"})) {
+    PrintHelp();
+    line.action = CommandLine::Action::kExit;
+    return line;
+  }
+  if (Asks(argc, argv, {"--version", "-version"})) {
+    fmt::print("conclaved {}\n", doors::kVersion);
+    line.action = CommandLine::Action::kExit;
+    return line;
+  }
+  FLAGS_logtostderr = true;
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  tl::expected<ProcessOptions, Problem> options =
+      argc > 1 ? tl::unexpected(fmt::format("\"{}\" is not a flag: write --name=value, and "
+                                            "--name or --noname for yes or no",
+                                            argv[1]))
+               : OptionsFromFlags();
+  if (!options) {
+    fmt::print(stderr, "conclaved: {}\nTry conclaved --help.\n", options.error());
+    line.action = CommandLine::Action::kExit;
+    line.exit_code = 2;
+    return line;
+  }
+  line.options = std::move(*options);
+  return line;
+}
+
+}  // namespace conclave
