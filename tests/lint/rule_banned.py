@@ -9,7 +9,7 @@ _CHANCE = (r"\bstd::random_device\b", r"\b(?:std::)?s?rand\s*\(", r"\brandom\s*\
 _CLOCKS = (r"\b(?:system|steady|high_resolution)_clock\b", r"\bclock_gettime\s*\(",
            r"\bgettimeofday\s*\(", r"(?<![\w.>:])(?:std::)?time\s*\(\s*(?:0|NULL|nullptr|&)")
 _WAITS = (r"\bsleep_(?:for|until)\s*\(", r"\b(?:u|nano)?sleep\s*\(", r"\bclock_nanosleep\s*\(")
-_SURROUNDINGS = (r"\bgetenv\s*\(", r"\bstd::this_thread\b", r"\bstd::j?thread\b")
+_SURROUNDINGS = (r"\bgetenv\s*\(", r"\bfopen\s*\(", r"\bstd::this_thread\b", r"\bstd::j?thread\b")
 _CONSOLE = (r"\bstd::c(?:out|err|log)\b", r"(?<![\w.>:])(?:std::)?f?printf\s*\(",
             r"(?<![\w.>:])(?:std::)?f?puts\s*\(", r"(?<![\w.>])fmt::print\s*\(")
 _THROW = (r"\bthrow\b",)
@@ -17,14 +17,17 @@ _THROW = (r"\bthrow\b",)
 # (what it is, patterns, folders it is banned in, files that are the one place for it and why)
 BANNED = (
     ("chance comes in through the constructor", _CHANCE,
-     ("consensus/", "coord/tree/", "coord/server/", "coord/doors/"), {}),
+     ("consensus/", "coord/tree/", "coord/server/", "coord/doors/"),
+     {"coord/doors/system.cc": "where production's chance comes from"}),
     ("time comes in as ticks, stamps or an Executor", _CLOCKS,
      ("consensus/", "coord/tree/", "coord/server/"), {}),
     ("the pure layers know no thread and no environment", _SURROUNDINGS,
      ("consensus/", "coord/tree/"), {}),
     ("nothing blocks its loop by sleeping", _WAITS, PRODUCT, {}),
     ("libraries log or return, they do not print", _CONSOLE, PRODUCT,
-     {"coord/main.cc": "prints --help and --version",
+     {"coord/main.cc": "the program conclaved prints what it was asked for",
+      "coord/flags.cc": "prints --help, --version and what is wrong with a flag",
+      "coord/process.cc": "says what went wrong before there is a log",
       "client/command/": "a command prints",
       "client/include/conclave/error.h": "says why it aborts; it has no logger"}),
     ("errors are results, not exceptions", _THROW, PRODUCT, {}),
