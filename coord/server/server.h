@@ -81,6 +81,9 @@ class Server {
   // Takes requests: cheap, for readiness and for doors that shed load.
   [[nodiscard]] bool ready() const;
 
+  // For tests of rule 15: the state of this member differs from now on, as if memory had rotted.
+  void InjectRotForTest();
+
  private:
   class Core;
   std::unique_ptr<Core> core_;

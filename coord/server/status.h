@@ -63,6 +63,12 @@ struct MemberStatus {
   std::string peer_address;
   std::string client_address;  // as published; empty if not yet known
   std::string admin_address;
+  // As the member last told (once a second), or of this moment for self.
+  bool reported = false;  // false: it has told nothing yet
+  MemberRole role = MemberRole::kFollower;
+  std::uint64_t term = 0;
+  std::uint64_t commit_index = 0;
+  std::uint64_t applied_index = 0;
   std::string refused;  // why the link was last refused, while it is; else empty
 };
 

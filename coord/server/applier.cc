@@ -1,0 +1,54 @@
+#include "coord/server/applier.h"
+
+#include <iterator>
+#include <utility>
+
+#include <fmt/format.h>
+#include <glog/logging.h>
+
+#include "coord/server/seams.h"
+
+namespace conclave::server {
+
+Applier::Applier(Counters* counters, Observer* observer, Events events)
+    : counters_(counters), observer_(observer), events_(std::move(events)) {}
+
+void Applier::Add(std::vector<raft::Entry> entries) {
+  waiting_.insert(waiting_.end(), std::make_move_iterator(entries.begin()),
+                  std::make_move_iterator(entries.end()));
+}
+
+std::size_t Applier::RunSlice(std::size_t entries_max) {
+  std::size_t done = 0;
+  while (!failed_ && done < entries_max && !waiting_.empty()) {
+    const raft::Entry entry = std::move(waiting_.front());
+    waiting_.pop_front();
+    CHECK_EQ(entry.index, applied_ + 1) << "committed entries must be dense";
+    applied_ = entry.index;
+    ++done;
+    if (entry.kind != raft::EntryKind::kCommand) {
+      events_.passed(entry);
+    } else {
+      tree::ApplyResult result =
+          machine_.Apply(static_cast<std::int64_t>(entry.index), *entry.data);
+      if (result.fatal) {
+        failed_ = true;
+        events_.fatal(fmt::format("cannot apply entry {}: {}", entry.index, result.fatal->message));
+        return done;
+      }
+      ++counters_->entries_applied;
+      events_.applied(entry, result);
+    }
+    if (observer_ != nullptr) {
+      observer_->OnApplied(entry.index, entry.term, entry.chain, digest());
+    }
+  }
+  return done;
+}
+
+std::uint64_t Applier::digest() const {
+  const tree::Digest digest = machine_.digest();
+  return (digest.low ^ (digest.high * 0x9E3779B97F4A7C15ULL)) + rot_;
+}
+
+}  // namespace conclave::server

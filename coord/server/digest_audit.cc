@@ -1,0 +1,43 @@
+#include "coord/server/digest_audit.h"
+
+namespace conclave::server {
+
+std::optional<DigestReport> DigestAudit::Applied(raft::Index index, std::uint64_t digest) {
+  if (index % interval_ != 0) {
+    return std::nullopt;
+  }
+  return DigestReport{.index = index, .digest = digest};
+}
+
+DigestAudit::Verdict DigestAudit::Add(raft::MemberId from, const DigestReport& report) {
+  if (report.index % interval_ != 0) {
+    return Verdict::kNone;  // configured otherwise: not comparable
+  }
+  std::map<raft::MemberId, std::uint64_t>& at = reports_[report.index];
+  at[from] = report.digest;
+  std::map<std::uint64_t, std::size_t> votes;
+  for (const auto& [member, digest] : at) {
+    ++votes[digest];
+  }
+  Verdict verdict = Verdict::kNone;
+  const auto own = at.find(self_);
+  if (votes.size() > 1) {
+    verdict = Verdict::kNoMajority;
+  }
+  for (const auto& [digest, count] : votes) {
+    if (count < quorum_) {
+      continue;
+    }
+    if (own == at.end()) {
+      verdict = Verdict::kNone;  // not there yet; judged when this member reports itself
+    } else {
+      verdict = own->second == digest ? Verdict::kAgreed : Verdict::kMinority;
+    }
+  }
+  while (reports_.size() > kIndicesMax) {
+    reports_.erase(reports_.begin());
+  }
+  return verdict;
+}
+
+}  // namespace conclave::server

@@ -1,0 +1,238 @@
+#include "coord/server/homes.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace conclave::server {
+namespace {
+
+constexpr std::int64_t kNsPerMs = 1'000'000;
+constexpr std::int64_t kSweepNs = 1'000 * kNsPerMs;
+constexpr std::size_t kPollEventsMax = 10'000;
+constexpr std::size_t kPollEventsDefault = 1000;
+constexpr std::size_t kPollBytesMax = std::size_t{1} << 20;
+
+tree::DrainLimits LimitsOf(const PollRequest& request) {
+  tree::DrainLimits limits;
+  limits.events_max =
+      request.events_max == 0 ? kPollEventsDefault : std::min(request.events_max, kPollEventsMax);
+  limits.bytes_max =
+      request.bytes_max == 0 ? kPollBytesMax : std::min(request.bytes_max, kPollBytesMax);
+  return limits;
+}
+
+}  // namespace
+
+Homes::Homes(Links links, const tree::WatchHubOptions& options)
+    : links_(std::move(links)), hub_(options, 0) {}
+
+void Homes::Apply(std::int64_t zxid, std::vector<tree::Change> changes) {
+  applied_ = zxid;
+  for (const std::int64_t session : hub_.Apply(zxid, std::move(changes))) {
+    woken_.insert(session);
+  }
+}
+
+void Homes::End(std::int64_t session, const Failure& why) {
+  hub_.Drop(session);
+  woken_.erase(session);
+  auto home = homes_.find(session);
+  if (home == homes_.end()) {
+    return;
+  }
+  while (!home->second.parked.empty()) {
+    RefuseOldest(session, home->second, why);
+  }
+  homes_.erase(home);
+}
+
+void Homes::Wake() {
+  while (!wakes_.empty() && wakes_.begin()->first <= applied_) {
+    woken_.insert(wakes_.begin()->second);
+    wakes_.erase(wakes_.begin());
+  }
+  const std::set<std::int64_t> woken = std::exchange(woken_, {});
+  for (const std::int64_t session : woken) {
+    auto home = homes_.find(session);
+    if (home != homes_.end()) {
+      AnswerDue(session, home->second, 0);
+    }
+  }
+}
+
+void Homes::AnswerDue(std::int64_t session, Home& home, std::int64_t now_ns) {
+  while (!home.parked.empty()) {
+    const Parked& oldest = home.parked.front();
+    const bool due = HasEvents(session, home) ||
+                     (oldest.wake_zxid != 0 && oldest.wake_zxid <= applied_) ||
+                     oldest.deadline_ns <= now_ns;
+    if (!due) {
+      return;
+    }
+    AnswerOldest(session, home);
+  }
+}
+
+bool Homes::HasEvents(std::int64_t session, const Home& home) const {
+  return hub_.Has(session) && hub_.HasEvents(session, home.sent);
+}
+
+void Homes::AnswerOldest(std::int64_t session, Home& home) {
+  Parked parked = std::move(home.parked.front());
+  home.parked.pop_front();
+  --parked_;
+  ++links_.counters->polls_answered;
+
+  ReplyHead head = links_.head(session);
+  PollReply reply;
+  reply.timeout_ms = links_.timeout_ms(session);
+  tree::DrainResult drained = hub_.Drain(session, home.sent, parked.limits);
+  if (drained.attached) {
+    if (drained.resync) {
+      reply.elsewhere = links_.elsewhere(home.sent);
+    }
+    home.sent = drained.cursor;
+    head.cursor = drained.cursor;
+    head.resync = drained.resync;
+    reply.more = drained.more;
+    links_.counters->events_delivered += drained.events.size();
+    head.events = std::move(drained.events);
+  }
+  links_.deliver([done = std::move(parked.done), head = std::move(head),
+                  reply = std::move(reply)]() mutable { done(std::move(head), std::move(reply)); });
+}
+
+void Homes::RefuseOldest(std::int64_t session, Home& home, const Failure& why) {
+  Parked parked = std::move(home.parked.front());
+  home.parked.pop_front();
+  --parked_;
+  links_.deliver([done = std::move(parked.done), head = links_.head(session), why]() mutable {
+    done(std::move(head), tl::unexpected(std::move(why)));
+  });
+}
+
+void Homes::Poll(std::int64_t session, const PollRequest& request, std::int64_t now_ns,
+                 Callback<PollReply> done) {
+  Home& home = HomeOf(session, now_ns);
+  if (hub_.Has(session)) {
+    hub_.Acknowledge(session, request.cursor);
+    // The client says what it has: an answer that was lost on the way is given again.
+    home.sent = request.cursor;
+  }
+  while (home.parked.size() >= kPollsParkedMax) {
+    AnswerOldest(session, home);
+  }
+  const std::int64_t wait_ms =
+      std::clamp<std::int64_t>(request.wait_ms, 0, links_.poll_wait_ms_max);
+  home.parked.push_back({.deadline_ns = now_ns + wait_ms * kNsPerMs,
+                         .limits = LimitsOf(request),
+                         .wake_zxid = request.wake_zxid,
+                         .done = std::move(done)});
+  ++parked_;
+  AnswerDue(session, home, now_ns);
+  if (!home.parked.empty()) {
+    waits_.emplace(home.parked.back().deadline_ns, session);
+    if (request.wake_zxid > applied_) {
+      wakes_.emplace(request.wake_zxid, session);
+    }
+  }
+}
+
+void Homes::FillHead(std::int64_t session, bool no_events, std::int64_t now_ns, ReplyHead* head) {
+  auto at = homes_.find(session);
+  if (at == homes_.end() || !hub_.Has(session)) {
+    return;
+  }
+  Home& home = at->second;
+  while (!home.parked.empty() && HasEvents(session, home)) {
+    AnswerOldest(session, home);
+  }
+  if (no_events) {
+    // The client takes its events by polls alone, and holds this reply until they have come so far.
+    head->cursor = HasEvents(session, home) ? hub_.window().end() : home.sent;
+    return;
+  }
+  home.used_ns = now_ns;
+  bool more = HasEvents(session, home);
+  while (more) {
+    tree::DrainResult drained = hub_.Drain(session, home.sent);
+    home.sent = drained.cursor;
+    head->resync = head->resync || drained.resync;
+    links_.counters->events_delivered += drained.events.size();
+    head->events.insert(head->events.end(), std::make_move_iterator(drained.events.begin()),
+                        std::make_move_iterator(drained.events.end()));
+    more = drained.more;
+  }
+  head->cursor = home.sent;
+}
+
+tree::RegisterResult Homes::Register(std::int64_t session, const tree::Watch& watch,
+                                     std::optional<tree::Cursor> since, std::int64_t now_ns) {
+  const bool fresh = !hub_.Has(session);
+  const tree::RegisterResult result = hub_.Register(session, watch, since);
+  if (result.status == tree::RegisterStatus::kOk) {
+    Home& home = HomeOf(session, now_ns);
+    if (fresh) {
+      home.sent = result.since;
+    } else if (result.since < home.sent) {
+      home.sent = result.since;
+    }
+    woken_.insert(session);
+  }
+  return result;
+}
+
+tree::RegisterResult Homes::Resume(std::int64_t session, const ResumeWatchesRequest& request,
+                                   std::int64_t now_ns) {
+  const tree::RegisterResult result =
+      hub_.Resume(session, request.cursor, request.watches, request.replace_all);
+  if (result.status == tree::RegisterStatus::kOk) {
+    HomeOf(session, now_ns).sent = request.cursor;
+    woken_.insert(session);
+  }
+  return result;
+}
+
+bool Homes::Unregister(std::int64_t session, tree::WatchId id) {
+  return hub_.Unregister(session, id);
+}
+
+void Homes::Tick(std::int64_t now_ns) {
+  while (!waits_.empty() && waits_.begin()->first <= now_ns) {
+    auto home = homes_.find(waits_.begin()->second);
+    waits_.erase(waits_.begin());
+    if (home != homes_.end()) {
+      AnswerDue(home->first, home->second, now_ns);
+    }
+  }
+  if (now_ns < next_sweep_ns_) {
+    return;
+  }
+  next_sweep_ns_ = now_ns + kSweepNs;
+  for (auto home = homes_.begin(); home != homes_.end();) {
+    const std::int64_t timeout_ns = links_.timeout_ms(home->first) * kNsPerMs;
+    if (home->second.parked.empty() && now_ns - home->second.used_ns > 2 * timeout_ns) {
+      hub_.Drop(home->first);
+      home = homes_.erase(home);
+    } else {
+      ++home;
+    }
+  }
+}
+
+void Homes::DropPolls(const Failure& why) {
+  for (auto& [session, home] : homes_) {
+    while (!home.parked.empty()) {
+      ++links_.counters->polls_dropped;
+      RefuseOldest(session, home, why);
+    }
+  }
+}
+
+Homes::Home& Homes::HomeOf(std::int64_t session, std::int64_t now_ns) {
+  Home& home = homes_[session];
+  home.used_ns = now_ns;
+  return home;
+}
+
+}  // namespace conclave::server

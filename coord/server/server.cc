@@ -1,0 +1,271 @@
+#include "coord/server/server.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+#include <glog/logging.h>
+
+#include "coord/server/server_core.h"
+
+namespace conclave::server {
+namespace {
+
+SessionExpiry::Options ExpiryOptions(const Options& options) {
+  const std::int64_t election_ns =
+      static_cast<std::int64_t>(options.election_ticks_max) * options.tick_ms * kNsPerMs;
+  return {.bucket_ns = options.session_bucket_ms * kNsPerMs,
+          .stall_ns = election_ns + options.session_bucket_ms * kNsPerMs,
+          .quorum_ns = election_ns,
+          .retry_ns = 1'000 * kNsPerMs};
+}
+
+}  // namespace
+
+Server::Core::Core(Options options, Seams seams)
+    : options_(std::move(options)),
+      seams_(std::move(seams)),
+      scope_(seams_.core),
+      expiry_(ExpiryOptions(options_)),
+      audit_(options_.id, options_.digest_interval) {
+  const auto valid = options_.Validate();
+  CHECK(valid) << valid.error();
+  CHECK(seams_.core != nullptr && seams_.log != nullptr && seams_.transport != nullptr &&
+        seams_.env != nullptr && seams_.wall_clock != nullptr && seams_.random != nullptr &&
+        seams_.fatal && seams_.free_space)
+      << "a seam is missing";
+  for (const MemberAddress& member : options_.members) {
+    if (member.id != options_.id) {
+      peers_[member.id].address = member.peer_address;
+    }
+  }
+  audit_.SetQuorum(options_.members.size() / 2 + 1);
+}
+
+Server::Core::~Core() {
+  if (started_ && !stopped_) {
+    seams_.transport->Stop();
+  }
+}
+
+tl::expected<void, std::string> Server::Core::Start() {
+  CHECK(!started_) << "started twice";
+  persist::LogStore::Options log;
+  log.env = seams_.env;
+  log.disk = seams_.disk;
+  log.storage.background = seams_.storage_background;
+  log.data_dir = options_.data_dir;
+  log.member = options_.id;
+  log.cluster_name = options_.cluster_name;
+  log.random = seams_.random;
+  auto store = persist::LogStore::Open(std::move(log));
+  if (!store) {
+    return tl::unexpected(store.error().message);
+  }
+  store_ = std::move(*store);
+  if (!store_->repair().file.empty()) {
+    LOG(WARNING) << "log.torn_tail_cut file=" << store_->repair().file;
+  }
+
+  started_ = true;
+  started_ns_ = NowNs();
+  leaderless_since_ns_ = started_ns_;
+  applier_ = std::make_unique<Applier>(
+      &counters_, seams_.observer,
+      Applier::Events{.applied = [this](const raft::Entry& entry,
+                                        tree::ApplyResult& result) { OnApplied(entry, result); },
+                      .passed =
+                          [this](const raft::Entry& entry) {
+                            homes_->Apply(static_cast<std::int64_t>(entry.index), {});
+                          },
+                      .fatal = [this](std::string_view reason) { Fatal(reason); }});
+  BuildRaft(store_->TakeRestored());
+  BuildPaths();
+  hello_ = Hello();
+  seams_.transport->Start(this, hello_);
+  LOG(INFO) << "server.started member=" << options_.id
+            << " incarnation=" << store_->identity().incarnation
+            << " log_last=" << store_->last_index();
+  CheckRoom();
+  scope_.PostAfter(options_.tick_ms * kNsPerMs, [this] { Tick(); });
+  SchedulePump();
+  return {};
+}
+
+void Server::Core::BuildRaft(raft::Restored restored) {
+  raft::Options options;
+  options.id = options_.id;
+  options.incarnation = store_->identity().incarnation;
+  for (const MemberAddress& member : options_.members) {
+    options.initial_members.push_back(member.id);
+  }
+  options.heartbeat_ticks = options_.heartbeat_ticks;
+  options.election_ticks_min = options_.election_ticks_min;
+  options.election_ticks_max = options_.election_ticks_max;
+  driver_ = std::make_unique<RaftDriver>(
+      std::make_unique<raft::Raft>(std::move(options), std::move(restored), *store_,
+                                   *seams_.random),
+      seams_.transport, &counters_,
+      RaftEvents{
+          .role_changed = [this](const raft::RoleChange& change) { OnRoleChanged(change); },
+          .committed =
+              [this](std::vector<raft::Entry> entries) { applier_->Add(std::move(entries)); },
+          .read_ready = [this](const raft::ReadReady& ready) { reads_->OnReadReady(ready); },
+          .read_failed = [this](raft::ReadId id) { reads_->OnReadFailed(id); },
+          .fatal = [this](std::string_view reason) { Fatal(reason); }});
+  driver_->SetLog(std::make_unique<LogWriter>(
+      store_.get(), LogWriter::Links{.core = seams_.core,
+                                     .log = seams_.log,
+                                     .metrics = seams_.metrics,
+                                     .written =
+                                         [this](const LogWriter::Written& written) {
+                                           driver_->OnWritten(written);
+                                           SchedulePump();
+                                         },
+                                     .fatal = seams_.fatal}));
+}
+
+void Server::Core::BuildPaths() {
+  WritePath::Links links;
+  links.raft = &driver_->raft();
+  links.transport = seams_.transport;
+  links.counters = &counters_;
+  links.self = options_.id;
+  links.forwarded_bytes_max = options_.pending_bytes_max;
+  links.connected = [this](raft::MemberId peer) { return Connected(peer); };
+  links.stamp = [this] { return Stamp(); };
+  links.has_room = [this](const std::string& entry) { return HasRoom(entry); };
+  // 2^32 requests of one run never meet those of another.
+  writes_ = std::make_unique<WritePath>(std::move(links), seams_.random->Next() << 32U);
+  reads_ =
+      std::make_unique<ReadPath>(&driver_->raft(), &applier_->machine().sessions(), &counters_);
+
+  tree::WatchHubOptions hub;
+  hub.window_bytes_max = options_.watch_window_bytes;
+  hub.window_changes_max = options_.watch_window_changes;
+  hub.session_events_max = options_.session_events_max;
+  hub.hash_seed = seams_.random->Next();
+  homes_ = std::make_unique<Homes>(
+      Homes::Links{.counters = &counters_,
+                   .poll_wait_ms_max = options_.poll_wait_ms_max,
+                   .head = [this](std::int64_t session) { return BaseHead(session); },
+                   .timeout_ms = [this](std::int64_t session) { return SessionTimeoutMs(session); },
+                   .elsewhere = [this](tree::Cursor cursor) { return Elsewhere(cursor); },
+                   .deliver = [this](std::function<void()> reply) { Deliver(std::move(reply)); }},
+      hub);
+}
+
+PeerHello Server::Core::Hello() const {
+  const raft::HardState state = driver_->raft().status().hardState;
+  PeerHello hello;
+  hello.member = options_.id;
+  hello.incarnation = store_->identity().incarnation;
+  hello.cluster_name = options_.cluster_name;
+  hello.cluster = state.clusterId;
+  hello.cluster_started = state.clusterStarted;
+  hello.feature_level_max = tree::kFeatureLevelMax;
+  return hello;
+}
+
+void Server::Core::Fatal(std::string_view reason) {
+  if (dead_) {
+    return;
+  }
+  dead_ = true;
+  LOG(ERROR) << "server.fatal member=" << options_.id << " reason=" << reason;
+  seams_.fatal(reason);
+}
+
+void Server::Core::Stop(std::function<void()> done) {
+  if (!started_ || stopping_) {
+    scope_.Post(std::move(done));
+    return;
+  }
+  LOG(INFO) << "server.stopping member=" << options_.id << " writes=" << writes_->pending()
+            << " reads=" << reads_->pending() << " polls=" << homes_->parked();
+  stopping_ = true;
+  stop_done_ = std::move(done);
+  stop_deadline_ns_ = NowNs() + options_.stop_drain_ms * kNsPerMs;
+  homes_->DropPolls(MakeFailure(tree::Code::kUnavailable, "this member is stopping"));
+  SchedulePump();
+}
+
+void Server::Core::ContinueStop() {
+  const bool busy = writes_->pending() != 0 || reads_->pending() != 0 || lanes_.size() != 0;
+  if (busy && NowNs() < stop_deadline_ns_) {
+    return;
+  }
+  if (busy) {
+    const std::string why = "this member is stopping";
+    reads_->FailAll(tree::Code::kUnavailable, why);
+    writes_->FailAll(why);
+  }
+  if (!driver_->writing() && outbox_.empty() && !stopped_) {
+    FinishStop();
+  }
+}
+
+void Server::Core::FinishStop() {
+  stopped_ = true;
+  seams_.transport->Stop();
+  LOG(INFO) << "server.stopped member=" << options_.id;
+  // Not from within a turn: the callback may destroy this.
+  scope_.Post(std::move(stop_done_));
+}
+
+Server::Server(Options options, Seams seams)
+    : core_(std::make_unique<Core>(std::move(options), std::move(seams))) {}
+
+Server::~Server() = default;
+
+tl::expected<void, std::string> Server::Start() { return core_->Start(); }
+
+void Server::Stop(std::function<void()> done) { core_->Stop(std::move(done)); }
+
+void Server::OpenSession(OpenSessionRequest request, Callback<OpenSessionReply> done) {
+  core_->OpenSession(std::move(request), std::move(done));
+}
+
+void Server::CloseSession(Caller caller, Callback<Nothing> done) {
+  core_->CloseSession(std::move(caller), std::move(done));
+}
+
+void Server::Ping(Caller caller, Callback<PingReply> done) {
+  core_->Ping(std::move(caller), std::move(done));
+}
+
+void Server::Write(Caller caller, tree::Command command, Callback<WriteReply> done) {
+  core_->Write(std::move(caller), std::move(command), std::move(done));
+}
+
+void Server::Read(Caller caller, ReadRequest request, Callback<ReadReply> done) {
+  core_->Read(std::move(caller), std::move(request), std::move(done));
+}
+
+void Server::Sync(Caller caller, Callback<Nothing> done) {
+  core_->Sync(std::move(caller), std::move(done));
+}
+
+void Server::AddWatch(Caller caller, AddWatchRequest request, Callback<AddWatchReply> done) {
+  core_->AddWatch(std::move(caller), std::move(request), std::move(done));
+}
+
+void Server::RemoveWatch(Caller caller, tree::WatchId watch_id, Callback<RemoveWatchReply> done) {
+  core_->RemoveWatch(std::move(caller), watch_id, std::move(done));
+}
+
+void Server::ResumeWatches(Caller caller, ResumeWatchesRequest request,
+                           Callback<ResumeWatchesReply> done) {
+  core_->ResumeWatches(std::move(caller), std::move(request), std::move(done));
+}
+
+void Server::Poll(Caller caller, PollRequest request, Callback<PollReply> done) {
+  core_->Poll(std::move(caller), std::move(request), std::move(done));
+}
+
+Status Server::status() const { return core_->MakeStatus(); }
+
+bool Server::ready() const { return core_->UnreadyReason().empty(); }
+
+void Server::InjectRotForTest() { core_->InjectRot(); }
+
+}  // namespace conclave::server

@@ -1,0 +1,58 @@
+// Heartbeats at the member that received them, on their way to the leader and back (rule 4). What a
+// client may rely on is not that some member heard it, but that a leader did which was still one.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+#include <vector>
+
+namespace conclave::server {
+
+// Thread: core executor only. Owns no clock.
+class SessionTouch {
+ public:
+  struct Batch {
+    std::uint64_t id = 0;
+    std::vector<std::int64_t> sessions;  // in order of their ids
+  };
+
+  // A client of `session` was heard here now.
+  void Touched(std::int64_t session, std::int64_t now_ns);
+
+  // Takes everything heard since the last batch; nullopt if that is nothing.
+  std::optional<Batch> TakeBatch();
+
+  // The leader had the batch, and proved afterwards that it was the leader.
+  void Confirmed(std::uint64_t batch);
+
+  // The leader changed or the link to it broke: batches without an answer are heard anew.
+  void Requeue();
+
+  // When the heartbeat was received here that was confirmed last; nullopt if none was.
+  [[nodiscard]] std::optional<std::int64_t> ConfirmedAt(std::int64_t session) const;
+
+  // The session is over.
+  void Forget(std::int64_t session);
+
+ private:
+  struct Session {
+    std::int64_t touched_ns = 0;
+    std::optional<std::int64_t> confirmed_ns;
+  };
+
+  struct Sent {
+    std::uint64_t id = 0;
+    std::vector<std::pair<std::int64_t, std::int64_t>> touches;  // session, touched_ns
+  };
+
+  std::uint64_t next_batch_ = 1;
+  std::map<std::int64_t, Session> sessions_;
+  std::set<std::int64_t> fresh_;  // touched since the last batch
+  std::deque<Sent> sent_;         // not yet confirmed, by id
+};
+
+}  // namespace conclave::server
