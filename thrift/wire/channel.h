@@ -25,11 +25,10 @@
 
 #include "thrift/wire/frame_stream.h"
 #include "thrift/wire/limits.h"
+#include "thrift/wire/protocol.h"
 #include "thrift/wire/scheduler.h"
 
 namespace conclave::wire {
-
-enum class Protocol : std::uint8_t { kBinary, kCompact };
 
 /// Why a call has no answer.
 struct CallFailure {

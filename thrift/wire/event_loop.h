@@ -33,7 +33,7 @@ class TurnEndHook {
   virtual void OnTurnEnd() = 0;
 
  protected:
-  ~TurnEndHook() = default;
+  virtual ~TurnEndHook() = default;
 
  private:
   friend class EventLoop;

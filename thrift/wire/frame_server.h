@@ -6,7 +6,9 @@
 // much per call. A connection costs no thread and, while idle, no buffer.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -32,8 +34,8 @@ class ServerBudget {
   tl::expected<void, Refusal> Admit(const std::string& host);
   void Release(const std::string& host);
 
-  /// `delta` bytes more (or less) wait to be sent. True: the sum is over the budget now.
-  bool AddOutput(std::int64_t delta);
+  /// `delta` bytes more (or less) wait to be sent.
+  void AddOutput(std::int64_t delta);
   [[nodiscard]] bool OverOutput() const;
 
   [[nodiscard]] const ServerLimits& limits() const { return limits_; }

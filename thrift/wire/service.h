@@ -68,6 +68,11 @@ class Service {
 /// Called on the connection's loop. `caller` outlives the Service.
 using ServiceFactory = std::function<std::unique_ptr<Service>(Caller& caller)>;
 
+/// Protocol objects and buffers. The connections of one loop share one, so that an idle connection
+/// holds none.
+struct CallBuffers;
+std::shared_ptr<CallBuffers> MakeCallBuffers(const Limits& limits);
+
 /// Dispatches the frames of one connection.
 ///
 /// Thread: one. The sink may be called inside OnFrame or later.
@@ -81,9 +86,11 @@ class CallDispatcher {
     std::string message;
   };
 
-  /// `counters` must outlive it and every callback of its calls.
+  /// `counters` must outlive it and every callback of its calls. Without `buffers` it makes its
+  /// own.
   CallDispatcher(std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor,
-                 const Limits& limits, Counters& counters, Sink sink);
+                 const Limits& limits, Counters& counters, Sink sink,
+                 std::shared_ptr<CallBuffers> buffers = nullptr);
   /// Replies that come later go nowhere.
   ~CallDispatcher();
   CallDispatcher(const CallDispatcher&) = delete;
