@@ -132,6 +132,9 @@ tl::expected<Command, DecodeError> ReadMulti(ByteReader& in) {
   multi.ops.reserve(count);
   for (std::uint32_t i = 0; i < count && in.ok(); ++i) {
     const auto type = in.Int<std::uint8_t>();
+    if (!in.ok()) {
+      break;  // The caller sees that the bytes have ended.
+    }
     switch (static_cast<OpType>(type)) {
       case OpType::kCreate:
         multi.ops.emplace_back(ReadCreate(in));

@@ -49,7 +49,7 @@ inline constexpr std::int32_t kAnyVersion = -1;
 // Creates a znode. A sequential one gets ten digits appended, and its path may end in a slash.
 struct Create {
   std::string path;
-  std::optional<std::string> data;  // None: null data, which is not empty data.
+  std::optional<std::string> data = std::nullopt;  // None: null data, which is not empty data.
   CreateMode mode = CreateMode::kPersistent;
   friend bool operator==(const Create&, const Create&) = default;
 };
@@ -64,7 +64,7 @@ struct Delete {
 // Replaces the data. The same bytes again count as a change.
 struct SetData {
   std::string path;
-  std::optional<std::string> data;
+  std::optional<std::string> data = std::nullopt;
   std::int32_t version = kAnyVersion;
   friend bool operator==(const SetData&, const SetData&) = default;
 };

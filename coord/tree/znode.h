@@ -53,6 +53,7 @@ class Znode {
 
  private:
   friend class Tree;
+  friend class TreeTestPeer;
 
   bool is_directory() const { return (bits_ & 1U) != 0; }
 
