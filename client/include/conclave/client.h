@@ -45,7 +45,8 @@ struct ChildrenOptions {
 // What it promises:
 //  - Every call ends, with an answer or an error, by its deadline.
 //  - A write is executed once or not at all, over any number of retries, reconnects and members. An
-//    error other than kUnknownOutcome means that the write has had and will have no effect.
+//    error other than kUnknownOutcome means that the write has had and will have no effect, save
+//    kReplyDropped (executed, the answer is lost) and those whose action is kBroken (not known).
 //  - Writes are executed in the order in which they were issued. A read sees every write of this
 //    client that was issued before it (but in mode kStale), and nothing older than the client has
 //    seen before.
@@ -70,8 +71,9 @@ class Client {
   // must not be called on the executors. REQUIRES: no field of `seams` is empty.
   static Result<std::unique_ptr<Client>> Start(Options options, const Seams& seams);
 
-  // Close(), unless Detach() was called. Waits at most a second for the cluster's answer (with
-  // seams of the caller: not at all); whatever is not closed expires.
+  // Close(), unless Detach() was called. Waits at most a second for the cluster's answer; whatever
+  // is not closed expires. With the caller's seams it neither closes nor waits: the last callbacks
+  // are posted to the caller's executor, which, like the transport, must go on until they have run.
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;

@@ -26,21 +26,26 @@ using BootTime = BootClock::time_point;
 using Task = std::function<void()>;
 using TimerId = std::uint64_t;  // Never 0.
 
-// Runs tasks one after the other. Thread: every method from any.
-class Executor {
+// Runs tasks one after the other, in the order in which they were posted.
+class TaskRunner {
  public:
-  virtual ~Executor() = default;
+  virtual ~TaskRunner() = default;
 
-  // Tasks run in the order they were posted, never inside Post.
+  // Thread: any. Never runs the task inside Post.
   virtual void Post(Task task) = 0;
-  // Not before `delay` has passed.
+  // Whether the caller is one of its tasks. Thread: any.
+  virtual bool RunsHere() const = 0;
+};
+
+class Executor : public TaskRunner {
+ public:
+  // Runs the task not before `delay` has passed. Thread: the executor's own.
   virtual TimerId PostAfter(std::chrono::nanoseconds delay, Task task) = 0;
-  // The task will not run, unless it is running or has run. An unknown id is ignored. Called on the
-  // executor itself, the task certainly does not run afterwards.
+  // The task will not run, unless it is running or has run. An unknown id is ignored. Thread: the
+  // executor's own.
   virtual void Cancel(TimerId id) = 0;
+  // Thread: any.
   virtual BootTime Now() const = 0;
-  // Whether the caller is one of this executor's tasks.
-  virtual bool OnExecutor() const = 0;
 };
 
 }  // namespace conclave

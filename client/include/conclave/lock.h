@@ -14,6 +14,7 @@ namespace conclave {
 
 namespace internal {
 class Contender;
+struct GrantMaker;
 }  // namespace internal
 
 // The lock, held. Destroying it releases the lock (without waiting for the answer).
@@ -57,8 +58,7 @@ class Grant {
   void ReleaseAsync(CallOptions options, Callback<void> done);
 
  private:
-  friend class Lock;
-  friend class Election;
+  friend struct internal::GrantMaker;
 
   explicit Grant(std::shared_ptr<internal::Contender> contender);
 

@@ -115,8 +115,8 @@ struct ReadOptions {
 
 // What the library takes from outside. All must outlive the client.
 struct Seams {
-  Executor* loop = nullptr;       // Runs the library.
-  Executor* callbacks = nullptr;  // Runs the application's callbacks; may be the same.
+  Executor* loop = nullptr;         // Runs the library.
+  TaskRunner* callbacks = nullptr;  // Runs the application's callbacks; may be the same.
   Transport* transport = nullptr;
   std::function<std::uint64_t()>
       random;  // Uniform 64 bits; secrets of sessions are made by members.

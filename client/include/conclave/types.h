@@ -1,6 +1,7 @@
 // The values that go to and come from the service.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -153,9 +154,13 @@ struct MemberStatus {
   std::int64_t term = 0;
   std::int64_t commit_index = 0;
   std::int64_t applied_index = 0;
+  std::string peer_address;  // HOST:PORT each; empty while not published.
   std::string client_address;
   std::string admin_address;
+  std::string version;     // Of its software.
   bool reachable = false;  // From the member that answered.
+  // How old this knowledge is; 0 for the member that answered. Empty: never heard of.
+  std::optional<std::chrono::milliseconds> age;
 };
 
 struct ClusterStatus {
@@ -163,7 +168,6 @@ struct ClusterStatus {
   std::string cluster_id;         // 16 bytes.
   std::uint64_t answered_by = 0;  // The member that answered.
   std::uint64_t leader = 0;       // 0: none known there.
-  std::string version;            // Of the member that answered.
   std::vector<MemberStatus> members;
 };
 

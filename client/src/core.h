@@ -1,0 +1,224 @@
+// The client's engine: one session, kept alive on one connection at a time, its home.
+//
+// Everything of a session goes to its home, so that the home's replies, which bring the events of
+// all earlier changes in their heads, keep the order "event before the reply that shows its state".
+// When the home is gone or cut off, the session moves: resumeWatches at another member with the
+// cursor of the last event, then all calls without an answer again, in their order and under their
+// numbers.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <conclave/client.h>
+
+#include "client/src/call_table.h"
+#include "client/src/channel_adapter.h"
+#include "client/src/endpoints.h"
+#include "client/src/rpc.h"
+#include "client/src/watch_table.h"
+
+namespace conclave::internal {
+
+// Thread: what stands under "any thread" from any; the rest, and all callbacks, on `seams.loop`.
+// Owns nothing of the seams.
+class Core : public std::enable_shared_from_this<Core> {
+ public:
+  using ListenerId = std::uint64_t;
+
+  // REQUIRES: options are valid, no seam is empty.
+  Core(Options options, const Seams& seams);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  // --- Any thread.
+
+  void Start();
+  // `done` is called on the loop, exactly once, by the deadline; never inside Submit, unless
+  // Shutdown has been called. `unbounded` calls are not refused for being too many: those that
+  // clean up.
+  void Submit(CallKind kind, Request request, BootTime deadline, CallDone done,
+              bool unbounded = false);
+  BootTime DeadlineAfter(std::chrono::milliseconds timeout) const;
+
+  std::chrono::milliseconds TimeoutOf(std::chrono::milliseconds timeout) const {
+    return timeout.count() > 0 ? timeout : options_.call_timeout;
+  }
+
+  // `done` gets the zxid from which on the watch tells.
+  WatchId AddWatch(WatchTable::Watch watch, BootTime deadline,
+                   std::function<void(Result<std::int64_t>)> done);
+  void Unwatch(WatchId id);
+  // Runs the task on the loop, or right here after Shutdown.
+  void RunOnLoop(Task task);
+  // Runs the task where callbacks of the application run, or right here after Shutdown, when what
+  // ran them may be gone.
+  void PostCallback(Task task);
+
+  // No event handed to the application's executor waits or runs.
+  bool EventsDelivered() const { return events_pending_.load() == 0; }
+
+  SessionState state() const { return state_.load(); }
+
+  BootTime valid_until() const;
+
+  std::int64_t session_id() const { return session_id_.load(); }
+
+  std::chrono::milliseconds session_timeout() const;
+  Result<SavedSession> Save() const;
+
+  void Detach() { detached_ = true; }
+
+  bool detached() const { return detached_; }
+
+  // No call will succeed any more.
+  bool over() const { return state_ == SessionState::kExpired || state_ == SessionState::kClosed; }
+
+  const Options& options() const { return options_; }
+
+  Executor& loop() const { return *seams_.loop; }
+
+  TaskRunner& callbacks() const { return *seams_.callbacks; }
+
+  // --- The loop's thread.
+
+  // Told of every change of state, after the application's listener has been posted.
+  ListenerId AddListener(std::function<void(SessionState)> listener);
+  void RemoveListener(ListenerId id);
+  // Ends everything: calls without an answer fail, nothing runs afterwards. Idempotent.
+  void Shutdown();
+
+ private:
+  enum class Phase {
+    kIdle,       // Between attempts.
+    kOpening,    // The connection is being made.
+    kHandshake,  // It is open; the session is being opened or moved to it.
+    kReady,      // Home.
+    kOver,       // No more.
+  };
+
+  // core.cc: calls.
+  void DrainInbox();
+  void Accept(Call call);
+  void Pump();
+  void SendCall(Call& call);
+  idl::Ctx ContextOf(const Call& call) const;
+  void OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, RpcResult result);
+  void OnAnswer(Call& call, Reply reply);
+  void OnDeclaredError(Call& call, const idl::CoordError& error);
+  void OnSequenceGap(Call& call, const idl::CoordError& error);
+  void OnCallFailure(Call& call, const wire::CallFailure& failure);
+  void Retry(Call& call, Error why);
+  void OnRetryTimer();
+  void GiveUp(Call& call, Error error);
+  void Finish(Call& call, Result<Reply> result);
+  Error DeadlineError(const Call& call) const;
+  void OnDeadlines();
+  void ArmDeadlines();
+  void NoteTrouble(const idl::CoordError& error);
+
+  // core_session.cc: connection, session, heartbeat.
+  void Dial();
+  void OnConnectTimeout();
+  void OnOpened();
+  void OnClosed(const std::string& reason);
+  void DropConnection();
+  // Leaves the member for another.
+  void MoveAway(const std::string& reason, const std::vector<Endpoint>& preferred = {});
+  void OpenSession();
+  void OnSessionOpened(BootTime sent_at, RpcResult result);
+  void ResumeSession(std::vector<idl::WatchSpec> specs, bool first);
+  void OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, RpcResult result);
+  void LearnNextSeq();
+  void OnHandshakeError(const RpcError& error);
+  void BecomeReady();
+  void SendHeartbeat();
+  void SendPing();
+  void OnHeartbeat(BootTime sent_at, RpcResult result);
+  void ScheduleHeartbeat(std::chrono::nanoseconds delay);
+  void CheckHealth();
+  std::chrono::nanoseconds PollWait() const;
+  idl::Ctx SessionContext() const;
+
+  // core_state.cc: what replies bring besides their answer; states and their listeners.
+  // False: the client is over, the reply must not be used.
+  bool TakeHead(idl::Head& head, BootTime sent_at);
+  void Deliver(std::vector<WatchTable::Delivery> deliveries);
+  void OnEventsDelivered();
+  void ExtendValidity(BootTime until);
+  void OnValidityTimer();
+  void SetState(SessionState state, const std::string& reason);
+  void Expire(const std::string& reason);
+  void End(SessionState state, const std::string& reason);
+  void Log(const std::string& line) const;
+
+  // Runs `task` on the loop after the delay, unless the core is gone.
+  TimerId After(std::chrono::nanoseconds delay, void (Core::*task)());
+  void CancelTimer(TimerId& timer);
+
+  // Constant after construction.
+  const Options options_;
+  const Seams seams_;
+
+  // Any thread.
+  std::atomic<SessionState> state_{SessionState::kConnecting};
+  std::atomic<std::int64_t> session_id_{0};
+  std::atomic<std::int64_t> valid_until_ns_{0};
+  std::atomic<std::int64_t> session_timeout_ms_{0};
+  std::atomic<bool> detached_{false};
+  std::atomic<std::size_t> events_pending_{0};
+  std::atomic<bool> events_paused_{false};
+  std::atomic<std::size_t> outstanding_calls_{0};
+  std::atomic<std::size_t> outstanding_bytes_{0};
+  mutable std::mutex mu_;
+  std::vector<Task> inbox_;    // Guarded by mu_.
+  bool inbox_posted_ = false;  // Guarded by mu_.
+  bool stopped_ = false;       // Guarded by mu_.
+  std::string secret_;         // Guarded by mu_; written on the loop.
+  std::string cluster_id_;     // Guarded by mu_; written on the loop.
+
+  // Loop only.
+  SchedulerAdapter scheduler_;
+  Phase phase_ = Phase::kIdle;
+  std::unique_ptr<wire::Channel> channel_;
+  std::uint64_t connection_ = 0;  // Which channel_ it is; callbacks of an earlier one are ignored.
+  std::optional<Endpoint> home_;
+  EndpointRounds rounds_;
+  Backoff dial_backoff_;
+  Backoff retry_backoff_;
+  std::string nonce_;
+  bool next_seq_known_ = true;
+  bool closing_ = false;
+  bool ever_ready_ = false;
+  bool heartbeat_in_flight_ = false;
+  int elsewhere_hops_ = 0;
+  BootTime ready_at_{};
+  BootTime last_reply_at_{};
+  std::optional<BootTime> trouble_since_;
+  std::string last_problem_;
+  std::optional<Error> over_;
+  CallTable calls_;
+  WatchTable watches_;
+  Cursor cursor_;
+  std::int64_t last_zxid_ = 0;
+  std::map<ListenerId, std::function<void(SessionState)>> listeners_;
+  ListenerId next_listener_ = 1;
+  TimerId dial_timer_ = 0;
+  TimerId connect_timer_ = 0;
+  TimerId heartbeat_timer_ = 0;
+  TimerId health_timer_ = 0;
+  TimerId pump_timer_ = 0;
+  TimerId deadline_timer_ = 0;
+  BootTime deadline_armed_ = BootTime::max();
+  TimerId validity_timer_ = 0;
+};
+
+}  // namespace conclave::internal
