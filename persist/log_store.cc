@@ -120,9 +120,12 @@ tl::expected<void, Error> LogStore::OpenDatabase() {
   db_options.write_buffer_size = options_.write_buffer_bytes;
   db_options.max_open_files = options_.open_files_max;
   leveldb::DB* db = nullptr;
-  const leveldb::Status status = leveldb::DB::Open(db_options, directory_->database(), &db);
+  leveldb::Status status = leveldb::DB::Open(db_options, directory_->database(), &db);
   db_.reset(db);
   Drain();
+  if (!storage_->failure().ok()) {
+    status = storage_->failure();  // The cause; LevelDB may have passed over it to a later symptom.
+  }
   if (status.IsCorruption() || status.IsInvalidArgument()) {
     return Damaged(status.ToString());
   }

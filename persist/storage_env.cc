@@ -206,6 +206,9 @@ leveldb::Status StorageEnv::RenameFile(const std::string& from, const std::strin
     return status;
   }
   leveldb::Status status = target()->RenameFile(from, to);
+  if (status.IsNotFound()) {
+    return status;  // LevelDB tries to rename an old LOG that may not be there.
+  }
   if (status.ok()) {
     status = SyncDirectoryOf(to);
   }
@@ -226,8 +229,11 @@ leveldb::Status StorageEnv::CreateDir(const std::string& name) {
   if (disk_ == nullptr) {
     return target()->CreateDir(name);
   }
+  if (target()->FileExists(name)) {
+    return leveldb::Status::OK();  // LevelDB creates its directory at every opening.
+  }
   leveldb::Status status = disk_->CreatePrivateDirectory(name);
-  return status.ok() ? Note(SyncDirectoryOf(name)) : status;  // LevelDB creates it again each time.
+  return Note(status.ok() ? SyncDirectoryOf(name) : status);
 }
 
 void StorageEnv::Schedule(void (*function)(void*), void* arg) {

@@ -392,6 +392,18 @@ void FaultEnv::FlipBit(const std::string& name, std::uint64_t bit) {
   SetContent(name, std::move(content));
 }
 
+void FaultEnv::CorruptOpenFile(const std::string& name, std::uint64_t bit) {
+  const std::lock_guard lock(mutex_);
+  const NodePtr node = Find(name);
+  CHECK(node != nullptr) << name;
+  if (bit / 8 < node->content.size()) {
+    char& byte = node->content[bit / 8];
+    byte = static_cast<char>(static_cast<std::uint8_t>(byte) ^ (1U << (bit % 8)));
+    node->durable = node->content;
+    node->pending.clear();
+  }
+}
+
 void FaultEnv::Erase(const std::string& name) {
   const std::lock_guard lock(mutex_);
   const auto below = [&](const auto& entry) {

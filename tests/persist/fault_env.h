@@ -88,6 +88,8 @@ class FaultEnv final : public leveldb::Env, public Disk {
   /// Replaces or makes a file, durably.
   void SetContent(const std::string& name, std::string content);
   void FlipBit(const std::string& name, std::uint64_t bit);
+  /// As FlipBit, but seen by those who have the file open too: rot under a running server.
+  void CorruptOpenFile(const std::string& name, std::uint64_t bit);
   /// Durably and with everything below it.
   void Erase(const std::string& name);
   std::uint64_t bytes_used() const;
