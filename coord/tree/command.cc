@@ -31,8 +31,8 @@ constexpr std::size_t kWallOffset = 8;
 constexpr std::size_t kElapsedOffset = 16;
 constexpr std::size_t kFixedBytes = 64;
 
-// The smallest operation: type, empty path, version.
-constexpr std::size_t kOpBytesMin = 1 + 4 + 1 + 4;
+// The smallest operation, a delete or check of the empty path: type, length, version.
+constexpr std::size_t kOpBytesMin = 1 + 4 + 4;
 
 class CommandEncoder {
  public:
@@ -122,7 +122,7 @@ tl::unexpected<DecodeError> Unreadable(DecodeError::Kind kind, std::string messa
 
 tl::expected<Command, DecodeError> ReadMulti(ByteReader& in) {
   const auto count = in.Int<std::uint32_t>();
-  if (count > in.remaining() / kOpBytesMin + 1) {
+  if (count > in.remaining() / kOpBytesMin) {
     // More than the bytes can hold: refuse before anything is allocated for it.
     return Unreadable(DecodeError::Kind::kMalformed, fmt::format("a multi of {} operations in {} "
                                                                  "bytes",

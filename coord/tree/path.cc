@@ -55,7 +55,7 @@ tl::unexpected<Error> Invalid(std::string_view path, std::string_view why) {
   Error error;
   error.code = Code::kInvalidArgument;
   error.message = fmt::format("path \"{}\": {}", PrintablePath(path, 200), why);
-  error.path = PrintablePath(path, path.size());
+  error.path = PrintablePath(path, kErrorPathBytesMax);
   return tl::unexpected<Error>(std::move(error));
 }
 

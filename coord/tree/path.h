@@ -49,6 +49,9 @@ bool IsReservedPath(std::string_view path);
 // negative and gives eleven characters, as in ZooKeeper ("-2147483648").
 std::string SequenceSuffix(std::int32_t counter);
 
+// How much of a path an error carries in its field `path`: all of any valid one.
+inline constexpr std::size_t kErrorPathBytesMax = 4096;
+
 // The path as text that is safe in a message or a log, whatever its bytes: what is not a character
 // that a path may hold appears as \xNN, and after `bytes_max` bytes of it stands "...". A valid
 // path within the bound is returned as it is.

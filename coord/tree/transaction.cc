@@ -13,7 +13,7 @@ namespace {
 OpResult Failed(Code code, std::string_view path, std::string message) {
   OpResult result;
   result.code = code;
-  result.path = PrintablePath(path, path.size());
+  result.path = PrintablePath(path, kErrorPathBytesMax);
   result.message = std::move(message);
   return result;
 }
@@ -177,7 +177,7 @@ OpResult Transaction::Do(const Delete& op) {
   if (znode->num_children() != 0) {
     return Failed(
         Code::kNotEmpty, op.path,
-        fmt::format("{} has {} children; delete them first", op.path, znode->num_children()));
+        fmt::format("{} has children ({}); delete them first", op.path, znode->num_children()));
   }
   DeleteAt(*parent, op.path);
   return {};

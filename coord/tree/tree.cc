@@ -15,7 +15,7 @@ tl::unexpected<Error> NoNode(std::string_view path) {
   Error error;
   error.code = Code::kNoNode;
   error.message = fmt::format("{} does not exist", PrintablePath(path));
-  error.path = PrintablePath(path, path.size());
+  error.path = PrintablePath(path, kErrorPathBytesMax);
   return tl::unexpected<Error>(std::move(error));
 }
 
@@ -84,7 +84,7 @@ tl::expected<Stat, Error> Tree::Exists(std::string_view path) const {
     Error error;
     error.code = Code::kInvalidArgument;
     error.message = fmt::format("path \"{}\": it contains U+0000", PrintablePath(path));
-    error.path = PrintablePath(path, path.size());
+    error.path = PrintablePath(path, kErrorPathBytesMax);
     return tl::unexpected<Error>(std::move(error));
   }
   const Znode* znode = Find(path);

@@ -72,6 +72,18 @@ TEST(CommandTest, EveryTruncationAndExtensionIsRefused) {
   }
 }
 
+// A refusal here would stop every member for what one client sent.
+TEST(CommandTest, TheSmallestOperationsInAnyNumber) {
+  for (const Op& op : {Op(Delete{""}), Op(Check{""}), Op(SetData{""}), Op(Create{""})}) {
+    for (const std::size_t count : {1U, 2U, 11U, 1000U, 100'000U}) {
+      const Multi multi{std::vector<Op>(count, op)};
+      const auto decoded = DecodeEntry(EncodeEntry({}, multi));
+      ASSERT_TRUE(decoded.has_value()) << count << ": " << decoded.error().message;
+      EXPECT_EQ(std::get<Multi>(decoded->command).ops.size(), count);
+    }
+  }
+}
+
 TEST(CommandTest, StampTouchesTheTimeOnly) {
   for (const Command& command : AllCommands()) {
     EntryHeader header = FullHeader();

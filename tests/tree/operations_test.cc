@@ -181,6 +181,13 @@ TEST_F(OperationsTest, MessagesNeverCarryRawBytes) {
   EXPECT_THAT(reply.message, HasSubstr("/\\xff\\x0a"));
 }
 
+TEST_F(OperationsTest, ErrorsStaySmallWhateverThePath) {
+  const Reply reply = machine.Call(session, SetData{"/" + std::string(1'000'000, '\xff'), "x"});
+  EXPECT_EQ(reply.code, Code::kInvalidArgument);
+  EXPECT_LT(reply.path.size(), 20'000U);
+  EXPECT_LT(reply.message.size(), 2'000U);
+}
+
 // --- Changes ---
 
 TEST_F(OperationsTest, ChangesHoldTheValueAndTheStat) {
