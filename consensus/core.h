@@ -110,11 +110,12 @@ class Raft::Core {
   void Receive(MemberId from, AppendEntries& message);
   void Receive(MemberId from, const AppendEntriesReply& message);
   bool WellFormed(const AppendEntries& message) const;
+  void RefuseIncarnation();
   bool AcceptsConfigurations(const AppendEntries& message);
   bool ChainsFit(const AppendEntries& message, Index first_new) const;
   void StoreEntries(MemberId from, const AppendEntries& message);
   void Acknowledge(MemberId from, Index verified, const AppendEntries& message);
-  void TruncateFrom(Index first);
+  bool TruncateFrom(Index first);
   void AppendToOwnLog(EntryKind kind, std::shared_ptr<const std::string> data);
   void Acknowledged(Leader& leader, Progress& peer, const AppendEntriesReply& message);
   void Rejected(Leader& leader, Progress& peer, const AppendEntriesReply& message);

@@ -195,8 +195,8 @@ void Raft::Core::BecomeLeader() {
   auto& leader = std::get<Leader>(role_);
   failover_ticks_left_ = 0;
   leader.term_start = last_before.index + 1;
-  leader.heartbeat_pending = true;
-  for (Index index = commitIndex_ + 1; index <= last_before.index; ++index) {
+  leader.counted_from = std::max(commitIndex_, log_.base_index()) + 1;
+  for (Index index = leader.counted_from; index <= last_before.index; ++index) {
     leader.uncommitted_bytes += EntryBytes(log_.At(index));
   }
   SyncPeers(leader);

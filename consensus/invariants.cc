@@ -18,7 +18,7 @@ void Raft::Core::CheckSelf() {
   CHECK_LE(commitIndex_, last.index) << "committed beyond the log";
   CHECK_LE(durableIndex_, handedToDisk_) << "durable, but never handed to the disk";
   CHECK_LE(handedToDisk_, last.index);
-  CHECK_LE(log_.base_index(), std::min(durableIndex_, lastApplied_)) << "evicted too early";
+  CHECK_LE(log_.base_index(), durableIndex_) << "evicted before it was durable";
   CHECK_LE(last.term, hard_.currentTerm);
   CHECK(!configs_.empty());
   const auto* leader = std::get_if<Leader>(&role_);
@@ -94,19 +94,19 @@ void ClusterInvariants::Observe(MemberId id, const Raft& raft) {
   }
 }
 
+/// An entry is looked at once others can know of it: on a disk or in a message. Before, a member
+/// that crashes may make another one of the same name.
+void ClusterInvariants::ObserveEntry(MemberId id, const Entry& entry) {
+  const auto [known, is_new] = chains_.emplace(entry.id(), entry.chain);
+  if (known->second != entry.chain) {
+    Fail(id, "R3: another entry " + std::to_string(entry.index) + " of term " +
+                 std::to_string(entry.term));
+  }
+}
+
 void ClusterInvariants::ObserveReady(MemberId id, const Ready& ready) {
-  for (const Entry& entry : ready.append) {
-    const auto [known, is_new] = chains_.emplace(entry.id(), entry.chain);
-    if (known->second != entry.chain) {
-      Fail(id, "R3: another entry " + std::to_string(entry.index) + " of term " +
-                   std::to_string(entry.term));
-    }
-    const auto committed = committed_.find(entry.index);
-    if (committed != committed_.end() && ready.truncateFrom != 0 &&
-        ready.truncateFrom <= entry.index && committed->second != entry.chain &&
-        entry.index <= last_[id].handed) {
-      Fail(id, "R5: overwrites its committed entry " + std::to_string(entry.index));
-    }
+  if (ready.truncateFrom != 0 && ready.truncateFrom <= last_[id].handed) {
+    Fail(id, "R5: truncates its committed entry " + std::to_string(ready.truncateFrom));
   }
   Last& last = last_[id];
   for (const Entry& entry : ready.committed) {
@@ -122,7 +122,10 @@ void ClusterInvariants::ObserveReady(MemberId id, const Ready& ready) {
   }
 }
 
-void ClusterInvariants::ObserveDisk(MemberId id, const HardState& hardState) {
+void ClusterInvariants::ObserveWrite(MemberId id, const Ready& ready, const HardState& hardState) {
+  for (const Entry& entry : ready.append) {
+    ObserveEntry(id, entry);
+  }
   HardState& before = disks_[id];
   if (hardState.currentTerm < before.currentTerm) {
     Fail(id, "R6: the term on disk fell to " + std::to_string(hardState.currentTerm));
@@ -165,6 +168,9 @@ void ClusterInvariants::ObserveSend(MemberId id, const Envelope& envelope,
     }
   } else if (const auto* append = std::get_if<AppendEntries>(&envelope.message)) {
     term_durable(append->term);
+    for (const Entry& entry : append->entries) {
+      ObserveEntry(id, entry);
+    }
   } else if (const auto* reply = std::get_if<AppendEntriesReply>(&envelope.message)) {
     term_durable(reply->term);
     if (reply->success && reply->matched.index > 0) {

@@ -39,13 +39,15 @@ class ClusterInvariants {
   /// R6 terms and commit indices do not fall.
   void Observe(MemberId id, const Raft& raft);
 
-  /// R3 equal (term, index) means equal chain, R5 equal index committed means equal chain.
+  /// When it is taken. R5: equal index committed means equal chain, handed out densely and never
+  /// overwritten.
   void ObserveReady(MemberId id, const Ready& ready);
 
-  /// R6 on disk: terms do not fall, one vote per term, also across restarts.
-  void ObserveDisk(MemberId id, const HardState& hardState);
+  /// A Ready has reached the disk, which now says `hardState`. R3: equal (term, index) means equal
+  /// chain. R6: terms do not fall and there is one vote per term, also across restarts.
+  void ObserveWrite(MemberId id, const Ready& ready, const HardState& hardState);
 
-  /// R7: what the message asserts about term, vote or log is durable.
+  /// R7: what the message asserts about term, vote or log is durable. R3 for its entries.
   void ObserveSend(MemberId id, const Envelope& envelope, const DurableView& disk);
 
   /// R8: what `leader` considers committed is on the disks of a majority of voters, who are who its
@@ -71,6 +73,7 @@ class ClusterInvariants {
   };
 
   void Fail(MemberId id, const std::string& what);
+  void ObserveEntry(MemberId id, const Entry& entry);
   void CheckLeader(MemberId id, const Raft& raft, const Status& status, Last& last);
 
   std::map<Term, MemberId> leaders_;          ///< R1.

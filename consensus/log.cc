@@ -10,6 +10,7 @@ namespace conclave::raft {
 Log::Log(const Restored& restored, const LogReader& reader)
     : reader_(reader),
       start_(restored.start),
+      start_chain_(restored.start_chain),
       base_(restored.start),
       base_chain_(restored.start_chain) {
   if (restored.tail.empty()) {
@@ -19,14 +20,9 @@ Log::Log(const Restored& restored, const LogReader& reader)
   const Index first = restored.tail.front().index;
   CHECK_GT(first, start_.index);
   if (first - 1 != start_.index) {
-    auto before = reader.Read(first - 1, first - 1, 1);
-    if (before.has_value() && before->size() == 1) {
-      base_ = before->front().id();
-      base_chain_ = before->front().chain;
-    } else {
-      failure_ = before.has_value() ? "no entry before the restored tail" : before.error();
-      base_ = {0, first - 1};
-    }
+    const auto before = ReadOne(first - 1);
+    base_ = before ? before->id() : EntryId{0, first - 1};
+    base_chain_ = before ? before->chain : 0;
   }
   for (const Entry& entry : restored.tail) {
     CHECK_EQ(entry.index, lastIndex() + 1) << "restored tail is not dense";
@@ -60,14 +56,32 @@ std::optional<Term> Log::TermAt(Index index) const {
   return *term;
 }
 
+std::optional<Entry> Log::ReadOne(Index index) const {
+  auto read = reader_.Read(index, index, 1);
+  if (read.has_value() && read->size() == 1 && read->front().index == index) {
+    return std::move(read->front());
+  }
+  if (!failure_) {
+    failure_ = read.has_value() ? "entries are missing from the log" : read.error();
+  }
+  return std::nullopt;
+}
+
 std::optional<std::uint64_t> Log::ChainAt(Index index) const {
+  if (index > lastIndex() || index < start_.index) {
+    return std::nullopt;
+  }
+  if (index > base_.index) {
+    return window_[index - base_.index - 1].chain;
+  }
   if (index == base_.index) {
     return base_chain_;
   }
-  if (index < base_.index || index > lastIndex()) {
-    return std::nullopt;
+  if (index == start_.index) {
+    return start_chain_;
   }
-  return window_[index - base_.index - 1].chain;
+  const auto entry = ReadOne(index);
+  return entry ? std::optional(entry->chain) : std::nullopt;
 }
 
 const Entry& Log::At(Index index) const {
@@ -106,12 +120,25 @@ void Log::Append(const Entry& entry) {
   window_.push_back(entry);
 }
 
-void Log::TruncateFrom(Index first) {
-  CHECK(first > base_.index && first <= lastIndex());
+bool Log::TruncateFrom(Index first) {
+  CHECK(first > start_.index && first <= lastIndex());
+  if (first <= base_.index) {
+    const auto term = TermAt(first - 1);
+    const auto chain = ChainAt(first - 1);
+    if (!term || !chain) {
+      return false;
+    }
+    base_ = {*term, first - 1};
+    base_chain_ = *chain;
+    window_.clear();
+    window_bytes_ = 0;
+    return true;
+  }
   while (lastIndex() >= first) {
     window_bytes_ -= EntryBytes(window_.back());
     window_.pop_back();
   }
+  return true;
 }
 
 void Log::Copy(Index first, Index last, std::size_t bytes_max, std::size_t count_max,

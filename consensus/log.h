@@ -15,7 +15,8 @@ namespace conclave::raft {
 
 /// A dense sequence of entries from start().index + 1 to last().index, of which a window at the end
 /// is in memory. Everything that is not durable, not committed or not applied is in the window (the
-/// core evicts accordingly), so the paths of every day never read from disk.
+/// core evicts accordingly), so the paths of every day never read from disk. After a restart the
+/// window is what the driver chose to restore, and may begin above the commit index known by then.
 ///
 /// A failed read is remembered in failure() and looks like an index outside of the log.
 class Log {
@@ -41,7 +42,7 @@ class Log {
 
   bool Matches(EntryId id) const { return TermAt(id.index) == id.term; }
 
-  /// The chain at `index` if that is in the window or just before it.
+  /// The chain at `index`, from start() to last(); else nothing.
   std::optional<std::uint64_t> ChainAt(Index index) const;
 
   /// REQUIRES: `index` is in the window.
@@ -58,8 +59,9 @@ class Log {
   /// REQUIRES: follows last() with the right chain.
   void Append(const Entry& entry);
 
-  /// Forgets `first` and all that follow. REQUIRES: `first` is in the window.
-  void TruncateFrom(Index first);
+  /// Forgets `first` and all that follow. REQUIRES: `first` is in the log. False if the entry
+  /// before could not be read; then nothing happened.
+  bool TruncateFrom(Index first);
 
   /// Appends to `out` the entries from `first`, up to `last`, `bytes_max` and `count_max`, but at
   /// least one. REQUIRES: both are in the log, first <= last.
@@ -74,8 +76,12 @@ class Log {
   const std::optional<std::string>& failure() const { return failure_; }
 
  private:
+  /// The entry at `index`, read from the disk; nothing if that fails.
+  std::optional<Entry> ReadOne(Index index) const;
+
   const LogReader& reader_;
   EntryId start_;
+  std::uint64_t start_chain_ = 0;
   EntryId base_;
   std::uint64_t base_chain_ = 0;
   std::deque<Entry> window_;

@@ -52,6 +52,9 @@ struct AppendEntries {
   /// The round of leadership confirmation begun last (section 6.4). Echoed in the reply; rises with
   /// every round and is never used twice.
   std::uint64_t readRound = 0;
+  /// The receiver's incarnation as the leader's configuration has it; 0 if it has none. A member
+  /// that was wiped sees here that the cluster knows it with another disk.
+  Incarnation followerIncarnation = 0;
 };
 
 struct AppendEntriesReply {

@@ -158,7 +158,7 @@ class Raft {
   Term currentTerm() const;
   Index commitIndex() const;
 
-  /// The chain of the entry at `index`, if it is in memory or just before what is. For checkers.
+  /// The chain of the entry at `index`, if it is in the log. For checkers; may read the disk.
   std::optional<std::uint64_t> ChainAt(Index index) const;
 
   Status status() const;

@@ -57,7 +57,13 @@ bool Raft::Core::PeerCounts(const Progress& peer) const {
 
 AppendEntries Raft::Core::MakeAppend(const Progress& peer) const {
   const Index prev = std::max(peer.nextIndex - 1, log_.start().index);
-  return {hard_.currentTerm, prev, log_.TermAt(prev).value_or(0), {}, commitIndex_, read_round_};
+  return {hard_.currentTerm,
+          prev,
+          log_.TermAt(prev).value_or(0),
+          {},
+          commitIndex_,
+          read_round_,
+          config().configuration.Find(peer.id)->incarnation};
 }
 
 void Raft::Core::SendEmptyAppend(Progress& peer) {
@@ -222,7 +228,7 @@ void Raft::Core::AdvanceCommit(Index index) {
   CHECK(index > commitIndex_ && index <= log_.lastIndex());
   auto* leader = std::get_if<Leader>(&role_);
   if (leader != nullptr) {
-    for (Index i = commitIndex_ + 1; i <= index; ++i) {
+    for (Index i = std::max(commitIndex_ + 1, leader->counted_from); i <= index; ++i) {
       leader->uncommitted_bytes -= EntryBytes(log_.At(i));
     }
     leader->send_pending = true;
@@ -284,8 +290,20 @@ bool Raft::Core::WellFormed(const AppendEntries& message) const {
   return true;
 }
 
+/// The cluster knows this member with another disk. Storing its log would lead to acknowledging it;
+/// the operator has to re-admit this member.
+void Raft::Core::RefuseIncarnation() {
+  incarnation_refused_ = true;
+  ++counters_.from_wrong_incarnation;
+  LearnClusterStarted();
+}
+
 /// Looks at the configurations in a message before anything of it is believed.
 bool Raft::Core::AcceptsConfigurations(const AppendEntries& message) {
+  if (message.followerIncarnation != 0 && message.followerIncarnation != options_.incarnation) {
+    RefuseIncarnation();
+    return false;
+  }
   for (const Entry& entry : message.entries) {
     if (entry.kind != EntryKind::kConfig || entry.index <= commitIndex_) {
       continue;
@@ -301,11 +319,7 @@ bool Raft::Core::AcceptsConfigurations(const AppendEntries& message) {
     }
     const Member* self = configuration->Find(options_.id);
     if (self != nullptr && self->incarnation != 0 && self->incarnation != options_.incarnation) {
-      // The cluster knows this member with another disk. Storing its log would lead to
-      // acknowledging it; the operator has to re-admit this member.
-      incarnation_refused_ = true;
-      ++counters_.from_wrong_incarnation;
-      LearnClusterStarted();
+      RefuseIncarnation();
       return false;
     }
   }
@@ -339,7 +353,7 @@ void Raft::Core::Receive(MemberId from, AppendEntries& message) {
 }
 
 bool Raft::Core::ChainsFit(const AppendEntries& message, Index first_new) const {
-  std::uint64_t chain = log_.ChainAt(first_new - 1).value();
+  std::uint64_t chain = log_.ChainAt(first_new - 1).value_or(0);
   for (std::size_t i = first_new - message.prevLogIndex - 1; i < message.entries.size(); ++i) {
     const Entry& entry = message.entries[i];
     if (entry.chain != ChainHash(chain, entry)) {
@@ -373,23 +387,25 @@ void Raft::Core::StoreEntries(MemberId from, const AppendEntries& message) {
   }
   while (first_new <= std::min(last, log_.lastIndex())) {
     const Entry& theirs = message.entries[first_new - prev - 1];
-    const Entry& ours = log_.At(first_new);
-    if (theirs.term != ours.term) {
+    if (!log_.Matches(theirs.id())) {
       break;
     }
-    if (theirs.chain != ours.chain) {
+    if (theirs.chain != log_.ChainAt(first_new)) {
       ++counters_.malformed;  // One entry, two contents (Log Matching).
       return;
     }
     ++first_new;
+  }
+  if (log_.failure()) {
+    return;
   }
   if (first_new <= last) {
     if (!ChainsFit(message, first_new)) {
       ++counters_.malformed;
       return;
     }
-    if (first_new <= log_.lastIndex()) {
-      TruncateFrom(first_new);
+    if (first_new <= log_.lastIndex() && !TruncateFrom(first_new)) {
+      return;
     }
     for (Index index = first_new; index <= last; ++index) {
       const Entry& entry = message.entries[index - prev - 1];
@@ -446,10 +462,13 @@ void Raft::Core::Acknowledge(MemberId from, Index verified, const AppendEntries&
   SendAfterPersist(from, reply);
 }
 
-void Raft::Core::TruncateFrom(Index first) {
+/// False if the log cannot be read; then nothing happened.
+bool Raft::Core::TruncateFrom(Index first) {
   CHECK_GT(first, commitIndex_) << "a committed entry would be overwritten";
+  if (!log_.TruncateFrom(first)) {
+    return false;
+  }
   ++counters_.conflicts_truncated;
-  log_.TruncateFrom(first);
   while (configs_.back().index >= first) {
     configs_.pop_back();
   }
@@ -462,6 +481,7 @@ void Raft::Core::TruncateFrom(Index first) {
   for (InFlight& write : in_flight_) {
     write.last = std::min(write.last, first - 1);
   }
+  return true;
 }
 
 }  // namespace conclave::raft

@@ -84,8 +84,10 @@ struct Leader {
   Index term_start = 0;
   std::uint32_t heartbeat_elapsed = 0;
   std::uint32_t quorum_elapsed = 0;
-  /// Bytes of the entries above commitIndex.
+  /// Bytes of the entries above commitIndex, from counted_from on: what was below the window when
+  /// the term began is not read just to be counted.
   std::size_t uncommitted_bytes = 0;
+  Index counted_from = 0;
   /// Some peer may have to be sent something: TakeReady looks.
   bool send_pending = false;
   /// Everyone is to get a message now, with or without entries.
