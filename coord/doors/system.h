@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "consensus/types.h"
 #include "coord/server/executor.h"
 #include "coord/server/seams.h"
 #include "thrift/wire/event_loop.h"

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "consensus/types.h"
 #include "persist/storage_env.h"
 
 namespace leveldb {
@@ -15,10 +16,6 @@ class Env;
 
 namespace conclave::persist {
 class Disk;
-}
-
-namespace conclave::raft {
-class RandomSource;
 }
 
 namespace conclave::server {
