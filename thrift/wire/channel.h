@@ -55,7 +55,7 @@ using CallResult = tl::expected<Result, std::variant<DeclaredError, CallFailure>
 struct ChannelOptions {
   Protocol protocol = Protocol::kCompact;
   /// frame_bytes_max and container_size_max hold for answers, frame_bytes_max for calls too.
-  Limits limits;
+  Limits limits{};
   std::uint32_t calls_max = 100'000;
   /// Calls are refused as overloaded while more bytes than this wait to be sent.
   std::size_t output_bytes_max = 64 << 20;

@@ -19,7 +19,8 @@ constexpr std::size_t kSkippedHeadBytes = 256;
 // A buffer that has grown past this is given back when it is empty.
 constexpr std::size_t kKeepCapacity = 1024;
 
-// Small frames are copied together up to this size; larger ones get a piece of their own.
+// Output is kept in pieces of this size: small frames side by side, large ones in several. Pieces
+// of one size leave no holes in the heap when many connections have much to send and are dropped.
 constexpr std::size_t kChunkBytes = 16 << 10;
 
 std::uint32_t DecodeFrameHeader(std::string_view bytes) {
@@ -75,7 +76,7 @@ void FrameReader::DropConsumed() {
   }
   position_ = 0;
   if (buffer_.capacity() > kKeepCapacity) {
-    buffer_ = std::string();
+    std::string().swap(buffer_);  // an assignment would keep the memory
   } else {
     buffer_.clear();
   }
@@ -168,22 +169,24 @@ void FrameReader::Retain() {
 void OutputQueue::PushFrame(std::string_view payload) {
   std::array<char, kFrameHeaderBytes> header{};
   EncodeFrameHeader(static_cast<std::uint32_t>(payload.size()), header.data());
-  std::string& tail = TailFor(payload.size() + header.size());
-  tail.append(header.data(), header.size());
-  tail.append(payload);
-  bytes_ += payload.size() + header.size();
+  PushRaw({header.data(), header.size()});
+  PushRaw(payload);
 }
 
 void OutputQueue::PushRaw(std::string_view bytes) {
-  TailFor(bytes.size()).append(bytes);
   bytes_ += bytes.size();
-}
-
-std::string& OutputQueue::TailFor(std::size_t bytes) {
-  if (chunks_.empty() || chunks_.back().size() + bytes > kChunkBytes) {
-    chunks_.emplace_back().reserve(bytes);
+  while (!bytes.empty()) {
+    if (chunks_.empty() || chunks_.back().size() == kChunkBytes) {
+      chunks_.emplace_back().reserve(std::min(kChunkBytes, bytes.size()));
+    }
+    std::string& tail = chunks_.back();
+    const std::size_t taken = std::min(bytes.size(), kChunkBytes - tail.size());
+    if (tail.capacity() < tail.size() + taken) {
+      tail.reserve(std::min(kChunkBytes, 2 * (tail.size() + taken)));
+    }
+    tail.append(bytes.substr(0, taken));
+    bytes.remove_prefix(taken);
   }
-  return chunks_.back();
 }
 
 int OutputQueue::Gather(iovec* pieces, int count_max) const {

@@ -97,8 +97,6 @@ class OutputQueue {
   void Clear();
 
  private:
-  std::string& TailFor(std::size_t bytes);
-
   std::deque<std::string> chunks_;
   std::size_t front_sent_ = 0;  // of chunks_.front()
   std::size_t bytes_ = 0;       // not sent yet

@@ -56,7 +56,7 @@ class FrameServer {
  public:
   struct Options {
     std::string name = "client";  // for logs: what the port is for
-    Limits limits;
+    Limits limits{};
   };
 
   /// All must outlive the server.

@@ -129,7 +129,7 @@ void FrameSocket::DeliverFrames() {
 }
 
 void FrameSocket::Send(std::string_view payload) {
-  if (phase_ != Phase::kOpen) {
+  if (phase_ != Phase::kOpen && phase_ != Phase::kSendingRest) {
     return;
   }
   ++counters_.frames_sent;
@@ -153,7 +153,7 @@ void FrameSocket::AfterSend(std::size_t before) {
       output_.bytes() >= kEagerFlushBytes || output_.bytes() > limits_.output_bytes_max;
   if (much && !wants_write_) {
     Flush();
-    if (phase_ != Phase::kOpen) {
+    if (phase_ == Phase::kDoomed) {
       return;
     }
   }

@@ -35,8 +35,8 @@ class Caller {
   /// When the frame of the call now being dispatched was complete, on the loop's clock. A handler's
   /// deadline counts from here. Meaningful inside a handler's method only.
   [[nodiscard]] virtual std::int64_t received_ns() const = 0;
-  /// Closes once the replies queued so far have been handed to the network, or at the latest after
-  /// the stall limit. No further call is dispatched.
+  /// Dispatches no further call and closes at the end of the turn, or when the replies given until
+  /// then have been handed to the network, or at the latest after the stall limit.
   virtual void Close(std::string_view reason) = 0;
 };
 

@@ -19,7 +19,7 @@ struct TcpStreamOptions {
   /// For all addresses of the name together, lookup included.
   std::int64_t connect_timeout_ms = 3'000;
   /// What is accepted from the other side, and how much output may wait.
-  Limits limits;
+  Limits limits{};
   /// Shared with others if given; must outlive the stream.
   Counters* counters = nullptr;
 };
