@@ -2,9 +2,11 @@
 
 #include <cerrno>
 #include <cstring>
+#include <ios>
 #include <utility>
 
 #include <fcntl.h>
+#include <glog/logging.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -161,7 +163,10 @@ class PosixDiskImpl final : public Disk {
       return PosixError(directory, errno);
     }
     if ((info.st_mode & 077U) != 0 && ::chmod(directory.c_str(), 0700) != 0) {
-      return PosixError(directory + " is open to other users and cannot be closed to them", errno);
+      // A mounted volume may belong to someone else. The files in it are private all the same.
+      LOG(WARNING) << "data_dir_open_to_others path=" << directory << " (mode " << std::oct
+                   << (info.st_mode & 0777U) << std::dec
+                   << " cannot be changed: " << std::strerror(errno) << ")";
     }
     return leveldb::Status::OK();
   }

@@ -51,8 +51,8 @@ class Disk {
   virtual leveldb::Status SyncDirectory(const std::string& directory) = 0;
   /// Creates `directory` readable by the owner only (mode 0700). An existing one is an error.
   virtual leveldb::Status CreatePrivateDirectory(const std::string& directory) = 0;
-  /// OK if `directory` is a directory in which this process may create files and to which group and
-  /// others have no access (which it takes away where it can). Otherwise says what is wrong.
+  /// OK if `directory` is a directory in which this process may create files; else says what is
+  /// wrong. Takes access away from group and others, or warns where it may not.
   virtual leveldb::Status CheckPrivateDirectory(const std::string& directory) = 0;
 };
 

@@ -83,6 +83,12 @@ tl::expected<std::unique_ptr<LogStore>, Error> LogStore::Open(Options options) {
 }
 
 tl::expected<void, Error> LogStore::PrepareDirectory() {
+  const std::string& name = options_.cluster_name;
+  if (name.empty() ||
+      std::any_of(name.begin(), name.end(), [](char c) { return c >= 0 && c < 32; })) {
+    return tl::unexpected(
+        Error{ErrorKind::kWrongIdentity, "--cluster_name is empty or holds a control character."});
+  }
   auto directory = DataDirectory::Acquire(options_.env, options_.disk, options_.data_dir);
   if (!directory) {
     return tl::unexpected(directory.error());

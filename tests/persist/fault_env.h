@@ -15,6 +15,7 @@
 #include <random>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <leveldb/env.h>
@@ -170,6 +171,8 @@ class FaultEnv final : public leveldb::Env, public Disk {
   leveldb::Status MakeNode(const std::string& name, bool directory, NodePtr* node);
   NodePtr Find(const std::string& name) const;
   std::uint64_t BytesUsed() const;
+  std::uint64_t Life() const;
+  static void Overwrite(std::string* content, std::uint64_t offset, std::string_view data);
   static void Apply(const EntryChange& change, Names* names);
   static std::string Survive(const Node& node, CrashPolicy policy, std::mt19937_64* random);
   Names SurvivingNames(CrashPolicy policy, std::mt19937_64* random) const;

@@ -182,6 +182,13 @@ TEST_F(IdentityTest, AMissingParentAndAnEmptyName) {
   EXPECT_EQ(OpenFails(options_).kind, ErrorKind::kDirectory);
 }
 
+TEST_F(IdentityTest, AClusterNameThatWouldBreakTheFile) {
+  for (const char* name : {"", "a\nincarnation: 0"}) {
+    options_.cluster_name = name;
+    EXPECT_THAT(OpenFails(options_).message, HasSubstr("--cluster_name"));
+  }
+}
+
 TEST(Identity, EveryFlippedBitOfTheFileIsNoticed) {
   const Identity identity{3, "a cluster: with colons", 0x0123456789abcdef};
   const std::string text = EncodeIdentity(identity);

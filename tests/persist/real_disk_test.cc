@@ -109,14 +109,20 @@ TEST_F(RealDisk, ADirectoryOpenToOthersIsClosedToThem) {
 
 TEST_F(RealDisk, ASecondProcessIsRefused) {
   ASSERT_NO_FATAL_FAILURE(Fill(1, 10));
-  const auto first = LogStore::Open(Options());
-  ASSERT_TRUE(first);
+  // The child is made first: it must meet the kernel's lock and not a copy of this process's table.
+  std::array<int, 2> pipe{};
+  ASSERT_EQ(::pipe(pipe.data()), 0);
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
+    char go = 0;
+    CHECK_EQ(::read(pipe[0], &go, 1), 1);
     const auto second = LogStore::Open(Options());
     ::_exit(!second && second.error().kind == ErrorKind::kLocked ? 0 : 1);
   }
+  const auto first = LogStore::Open(Options());
+  ASSERT_TRUE(first);
+  ASSERT_EQ(::write(pipe[1], "x", 1), 1);
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
