@@ -208,6 +208,7 @@ class Raft::Core {
   std::vector<ReadReady> reads_;
   std::vector<ReadId> reads_failed_;
   RoleChange role_told_;
+  bool failure_told_ = false;
   Index handedToApply_ = 0;  ///< Entries up to here were in some Ready::committed.
   std::deque<std::pair<Index, std::size_t>> apply_in_flight_;
   std::size_t apply_in_flight_bytes_ = 0;
@@ -219,6 +220,7 @@ class Raft::Core {
   std::uint64_t read_request_id_ = 0;  ///< Of followers; starts at random for the same reason.
 
   Counters counters_;
+  std::vector<std::uint64_t> scratch_;  ///< For QuorumValue; spares an allocation per answer.
 
   struct LastLook {
     Term currentTerm = 0;

@@ -174,6 +174,7 @@ void Raft::Core::PeerUp(MemberId peer, Incarnation incarnation, bool cluster_sta
 }
 
 void Raft::Core::PeerDown(MemberId peer) {
+  met_.erase(peer);  // Its next hello says who it is then.
   if (auto* leader = std::get_if<Leader>(&role_)) {
     for (Progress& progress : leader->peers) {
       if (progress.id == peer) {
@@ -320,13 +321,15 @@ void Raft::Core::SendAfterPersist(MemberId to, Message message) {
 }
 
 bool Raft::Core::MayHandOut() const {
-  return handedToApply_ < commitIndex_ && apply_in_flight_bytes_ < 2 * options_.committed_bytes_max;
+  return handedToApply_ < commitIndex_ && !log_.failure() &&
+         apply_in_flight_bytes_ < 2 * options_.committed_bytes_max;
 }
 
 bool Raft::Core::HasReady() const {
   if (hard_unsaved_ || truncate_pending_ != 0 || handedToDisk_ < log_.lastIndex() ||
       !send_now_.empty() || !send_after_persist_.empty() || !reads_.empty() ||
-      !reads_failed_.empty() || MayHandOut() || log_.failure() || !(role_told_ == CurrentRole())) {
+      !reads_failed_.empty() || MayHandOut() || (log_.failure() && !failure_told_) ||
+      !(role_told_ == CurrentRole())) {
     return true;
   }
   if (const auto* leader = std::get_if<Leader>(&role_)) {
@@ -398,6 +401,7 @@ Ready Raft::Core::TakeReady() {
     ready.roleChange = role_told_ = now;
   }
   ready.failure = log_.failure();
+  failure_told_ = ready.failure.has_value();
   return ready;
 }
 

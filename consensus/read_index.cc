@@ -49,8 +49,8 @@ void Raft::Core::ConfirmReads(Leader& leader) {
   if (leader.rounds.empty()) {
     return;
   }
-  std::vector<std::uint64_t> acknowledged;
-  acknowledged.reserve(leader.peers.size() + 1);
+  std::vector<std::uint64_t>& acknowledged = scratch_;
+  acknowledged.clear();
   if (CountsSelf()) {
     acknowledged.push_back(read_round_);
   }

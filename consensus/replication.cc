@@ -207,8 +207,8 @@ void Raft::Core::Rejected(Leader& leader, Progress& peer, const AppendEntriesRep
 
 void Raft::Core::MaybeCommit() {
   auto& leader = std::get<Leader>(role_);
-  std::vector<std::uint64_t> matched;
-  matched.reserve(leader.peers.size() + 1);
+  std::vector<std::uint64_t>& matched = scratch_;
+  matched.clear();
   if (CountsSelf()) {
     matched.push_back(durableIndex_);  // Section 10.2.1: its own copy counts when it is durable.
   }
