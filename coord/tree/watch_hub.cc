@@ -2,64 +2,22 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <limits>
 #include <utility>
 
 #include <glog/logging.h>
+
+#include "coord/tree/watch_session.h"
 
 namespace conclave::tree {
 
 namespace {
 
-// What every session may queue although the budget over all is used up.
-constexpr std::size_t kQueueAlways = 16;
-// A drained queue larger than this gives its memory back.
-constexpr std::size_t kQueueKept = 64;
-// Up to so many watches of a session it is cheaper to ask each than to go through the index.
-constexpr std::size_t kFewWatches = 16;
 // JavaScript's largest integer; ids that the hub assigns stay below it.
 constexpr WatchId kWatchIdMax = (WatchId{1} << 53) - 1;
 
-constexpr std::size_t kTreeNodeBytes = 32 + 16;
-
-// The latest position before `at`; no change need be there.
-Cursor Before(Cursor at) { return {at.zxid, at.ordinal - 1}; }
-
 }  // namespace
-
-// A one-shot watch that went off, until the client has acknowledged it.
-struct FiredWatch {
-  WatchId id;
-  std::shared_ptr<const std::string> path;
-  EventType type;
-  Trigger trigger;
-  bool with_value;
-};
-
-// Invariants:
-// 1. `queue` from `head` on rises strictly and holds every change after `acked` and up to `horizon`
-//    (up to the window's end if there is none) that triggered a persistent or recursive watch.
-// 2. What was lost to the window's end is at or before `resync`.
-struct SessionWatches {
-  std::int64_t id = 0;
-  std::map<WatchId, Registration*> watches;
-  std::size_t persistent = 0;  // of them, both persistent modes
-  WatchId next_id = 1;
-  std::multimap<Cursor, FiredWatch> fired;
-
-  std::vector<Cursor> queue;
-  std::size_t head = 0;
-  // Set: queueing has stopped, changes after this one have to be read from the window.
-  std::optional<Cursor> horizon;
-
-  Cursor acked;   // told, and known to have arrived
-  Cursor sent;    // told at least once
-  Cursor resync;  // the client has to read anew unless it has acknowledged this far
-  bool woken = false;
-
-  [[nodiscard]] std::size_t queued() const { return queue.size() - head; }
-
-  [[nodiscard]] auto live() const { return queue.begin() + static_cast<std::ptrdiff_t>(head); }
-};
 
 // What a call of Register or Resume has put in place, and what that leaves to be caught up.
 struct Placed {
@@ -80,8 +38,7 @@ WatchHub::WatchHub(const WatchHubOptions& options, std::int64_t applied)
 
 WatchHub::~WatchHub() = default;
 
-// --- applying
-// -------------------------------------------------------------------------------------
+// --- applying ---
 
 std::vector<std::int64_t> WatchHub::Apply(std::int64_t zxid, std::vector<Change> changes) {
   std::vector<SessionWatches*> woken;
@@ -141,14 +98,11 @@ void WatchHub::Fire(SessionWatches& session, Registration* registration, Trigger
       FiredWatch{registration->id, registration->path, EventTypeOf(change, trigger), trigger,
                  registration->with_value});
   fired_ += 1;
-  // The path may outlive its entry in the table.
-  fired_bytes_ +=
-      kTreeNodeBytes + sizeof(Cursor) + sizeof(FiredWatch) + registration->path->capacity();
+  fired_bytes_ += BytesOfFired(*registration->path);
   Remove(session, registration);
 }
 
-// --- registering
-// ----------------------------------------------------------------------------------
+// --- registering ---
 
 RegisterResult WatchHub::Register(std::int64_t session_id, const Watch& asked,
                                   std::optional<Cursor> since) {
@@ -335,178 +289,7 @@ void WatchHub::Drop(std::int64_t session_id) {
   sessions_.erase(session_id);
 }
 
-// --- queues
-// ---------------------------------------------------------------------------------------
-
-bool WatchHub::HasRoom(const SessionWatches& session) const {
-  const std::size_t queued = session.queued();
-  if (queued >= options_.session_events_max) {
-    return false;
-  }
-  const std::size_t capacity = session.queue.capacity();
-  return queued < capacity || capacity < kQueueAlways ||
-         queue_bytes_ + capacity * sizeof(Cursor) <= options_.queue_bytes_max;
-}
-
-bool WatchHub::Queue(SessionWatches& session, Cursor at) {
-  if (session.queued() != 0 && session.queue.back() == at) {
-    return true;
-  }
-  if (!HasRoom(session)) {
-    return false;
-  }
-  if (session.queue.size() == session.queue.capacity()) {
-    const std::size_t queued = session.queued();
-    // In place where at least half is free, else copying would cost more than it gains.
-    const std::size_t capacity = session.queue.capacity();
-    const bool grow =
-        capacity < options_.session_events_max && (queued * 2 > capacity || capacity == 0);
-    const bool may_grow = capacity < kQueueAlways ||
-                          queue_bytes_ + capacity * sizeof(Cursor) <= options_.queue_bytes_max;
-    SetQueueCapacity(session, grow && may_grow ? std::max(kQueueAlways, capacity * 2) : capacity);
-  }
-  session.queue.push_back(at);
-  queued_ += 1;
-  return true;
-}
-
-// Moves what is queued to the front of a piece of memory of `capacity`.
-void WatchHub::SetQueueCapacity(SessionWatches& session, std::size_t capacity) {
-  queue_bytes_ -= session.queue.capacity() * sizeof(Cursor);
-  if (capacity == session.queue.capacity()) {
-    session.queue.erase(session.queue.begin(), session.live());
-  } else {
-    std::vector<Cursor> moved;
-    moved.reserve(capacity);
-    moved.assign(session.live(), session.queue.cend());
-    session.queue = std::move(moved);
-  }
-  session.head = 0;
-  queue_bytes_ += session.queue.capacity() * sizeof(Cursor);
-}
-
-void WatchHub::StopQueueing(SessionWatches& session, Cursor at) {
-  overflows_ += 1;
-  session.horizon = Before(at);
-  if (session.queued() < options_.session_events_max) {
-    // The budget over all is used up. Whoever has much of it and wants more gives all of it back,
-    // so that it goes to those who keep up; the window still has what was queued.
-    session.horizon = Before(*session.live());
-    queued_ -= session.queued();
-    session.queue.clear();
-    session.head = 0;
-    SetQueueCapacity(session, 0);
-  }
-}
-
-// Makes the session read from the window what comes after `since`.
-void WatchHub::Rewind(SessionWatches& session, Cursor since) {
-  const bool nothing_after = window_.FirstAfter(since) == window_.size();
-  if (nothing_after || (session.horizon && *session.horizon <= since)) {
-    return;
-  }
-  while (session.queued() != 0 && session.queue.back() > since) {
-    session.queue.pop_back();
-    queued_ -= 1;
-  }
-  session.horizon = since;
-}
-
-// Finds out whether the window has forgotten something that the session has yet to be told.
-void WatchHub::NoteLoss(SessionWatches& session, Cursor after) {
-  const Cursor begin = window_.begin();
-  if (session.persistent == 0) {
-    queued_ -= session.queued();
-    session.queue.clear();
-    session.head = 0;
-    session.horizon.reset();
-    return;
-  }
-  const auto next = std::upper_bound(session.live(), session.queue.cend(), after);
-  bool lost = next != session.queue.cend() && *next <= begin;
-  if (session.horizon && *session.horizon < begin) {
-    lost = true;
-    session.horizon = begin;
-  }
-  if (!lost) {
-    return;
-  }
-  session.resync = begin;
-  while (session.queued() != 0 && *session.live() <= begin) {
-    session.head += 1;
-    queued_ -= 1;
-  }
-}
-
-// Reads on from the window. True: there is more to read, and room for it.
-bool WatchHub::Refill(SessionWatches& session) {
-  if (!session.horizon) {
-    return false;
-  }
-  std::size_t read = 0;
-  for (std::size_t i = window_.FirstAfter(*session.horizon); i < window_.size(); ++i) {
-    if (read++ == options_.scan_max) {
-      return true;
-    }
-    const Cursor at = window_.CursorAt(i);
-    FindTriggered(session, *window_.At(i));
-    const bool concerned = std::any_of(matches_.begin(), matches_.end(), [at](const auto& match) {
-      return !IsOneShot(match.registration->mode) && match.registration->since < at;
-    });
-    if (concerned && !Queue(session, at)) {
-      return false;
-    }
-    session.horizon = at;
-  }
-  session.horizon.reset();
-  return false;
-}
-
-// Fills matches_ with the session's watches that the change triggers.
-void WatchHub::FindTriggered(SessionWatches& session, const Change& change) {
-  matches_.clear();
-  if (session.watches.size() > kFewWatches) {
-    table_.FindMatchesOf(session.id, change, &matches_);
-    return;
-  }
-  for (const auto& [id, registration] : session.watches) {
-    if (const auto trigger = Triggers(registration->mode, *registration->path, change)) {
-      matches_.push_back({registration, *trigger});
-    }
-  }
-}
-
-void WatchHub::Acknowledge(std::int64_t session_id, Cursor cursor) {
-  SessionWatches* const session = Find(session_id);
-  if (session == nullptr || cursor <= session->acked) {
-    return;
-  }
-  session->acked = cursor;
-  Forget(*session, cursor);
-}
-
-void WatchHub::Forget(SessionWatches& session, Cursor through) {
-  while (session.queued() != 0 && *session.live() <= through) {
-    session.head += 1;
-    queued_ -= 1;
-  }
-  if (session.queued() == 0) {
-    session.queue.clear();
-    session.head = 0;
-    if (session.queue.capacity() > kQueueKept) {
-      SetQueueCapacity(session, 0);
-    }
-  }
-  while (!session.fired.empty() && session.fired.begin()->first <= through) {
-    const FiredWatch& fired = session.fired.begin()->second;
-    fired_ -= 1;
-    fired_bytes_ -= kTreeNodeBytes + sizeof(Cursor) + sizeof(FiredWatch) + fired.path->capacity();
-    session.fired.erase(session.fired.begin());
-  }
-}
-
-// --- telling
-// --------------------------------------------------------------------------------------
+// --- telling ---
 
 bool WatchHub::HasEvents(std::int64_t session_id, Cursor after) const {
   const SessionWatches* const session = Find(session_id);
@@ -607,8 +390,7 @@ void WatchHub::CollectAt(SessionWatches& session, Cursor at, std::vector<Event>*
   }
 }
 
-// --- sessions
-// -------------------------------------------------------------------------------------
+// --- sessions ---
 
 SessionWatches* WatchHub::Find(std::int64_t session) const {
   const auto found = sessions_.find(session);

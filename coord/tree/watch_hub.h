@@ -11,6 +11,9 @@
 //                        poll of the same connection has been answered but not yet acknowledged,
 //                        the cursor of that answer.
 //   any other reply      Drain(session, the cursor last sent) and put the events before the reply.
+//                        Limits can leave the answer's cursor short of the zxid that the reply
+//                        shows; the client then holds the reply until a poll has brought it so far.
+//                        Not with a reply to Resume that is not the last piece of a long list.
 //   a read with a watch  in one turn: read, and if the read was answered, Register without `since`.
 //                        A get that answers kNoNode registers nothing (exists does).
 //   a client moves here  Resume(session, its cursor, all its watches), before its first poll. If

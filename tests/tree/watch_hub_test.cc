@@ -39,8 +39,7 @@ std::vector<std::int64_t> ZxidsOf(const std::vector<Event>& events) {
   return zxids;
 }
 
-// --- the window
-// -----------------------------------------------------------------------------------
+// --- the window ---
 
 TEST(ChangeWindow, FindsWhatComesAfterACursor) {
   ChangeWindow window(1 << 20, 100, 10);
@@ -91,8 +90,7 @@ TEST(ChangeWindow, IsBoundedInBytesOfValuesAndKeepsTheNewestEntry) {
   EXPECT_EQ(window.begin(), Cursor::EndOf(30));
 }
 
-// --- registering
-// ----------------------------------------------------------------------------------
+// --- registering ---
 
 TEST(WatchHub, TellsOnlyOfWhatComesAfterTheRegistration) {
   WatchHub hub({}, 10);
@@ -160,6 +158,21 @@ TEST(WatchHub, SinceIsExclusiveDownToTheOrdinal) {
     hub.Register(1, {.id = 1, .path = "/a", .mode = kPersistent}, Cursor{11, ordinal});
     EXPECT_THAT(hub.Drain(1, {}).events, SizeIs(static_cast<std::size_t>(2 - ordinal)));
   }
+}
+
+TEST(WatchHub, SinceBeforeWhatIsQueuedIsMergedInOrderAndOnce) {
+  WatchHub hub({}, 10);
+  hub.Register(1, {.id = 1, .path = "/a", .mode = kPersistent});
+  hub.Apply(11, At(11, {DataChanged("/b")}));
+  hub.Apply(12, At(12, {DataChanged("/a")}));
+  hub.Apply(13, At(13, {DataChanged("/b")}));
+  hub.Apply(14, At(14, {DataChanged("/a")}));
+  hub.Register(1, {.id = 2, .path = "/", .mode = kRecursive}, Cursor::EndOf(10));
+  hub.Apply(15, At(15, {DataChanged("/a")}));
+  EXPECT_THAT(ToText(hub.Drain(1, {}).events),
+              ElementsAre("11.0 changed /b [2]", "12.0 changed /a [1,2]", "13.0 changed /b [2]",
+                          "14.0 changed /a [1,2]", "15.0 changed /a [1,2]"));
+  EXPECT_EQ(hub.counts().queued, 5U);
 }
 
 TEST(WatchHub, SinceBeforeWhatWasToldIsRefused) {
@@ -241,8 +254,7 @@ TEST(WatchHub, ADroppedSessionLeavesNothing) {
   EXPECT_LE(counts.bytes - counts.window_bytes, empty.bytes + 256);
 }
 
-// --- draining
-// -------------------------------------------------------------------------------------
+// --- draining ---
 
 TEST(WatchHub, ASessionUnknownHereKeepsItsCursor) {
   WatchHub hub({}, 10);
@@ -260,6 +272,10 @@ TEST(WatchHub, DrainRepeatsUntilAcknowledged) {
   EXPECT_THAT(ZxidsOf(hub.Drain(1, {}).events), ElementsAre(11, 12, 13));
   EXPECT_THAT(ZxidsOf(hub.Drain(1, {}).events), ElementsAre(11, 12, 13));
   EXPECT_THAT(ZxidsOf(hub.Drain(1, {12, 0}).events), ElementsAre(13));
+  EXPECT_THAT(ToText(hub.Drain(1, {11, 0}, {.events_max = 1}).events),
+              ElementsAre("12.0 changed /a [1]"))
+      << "the one-shot watch of 11 is before";
+  EXPECT_THAT(hub.Drain(1, {13, 0}).events, IsEmpty());
   EXPECT_THAT(ZxidsOf(hub.Drain(1, {}).events), ElementsAre(11, 12, 13)) << "not acknowledged";
   hub.Acknowledge(1, {12, 0});
   hub.Acknowledge(1, {11, 0});
@@ -287,8 +303,7 @@ TEST(WatchHub, LimitsCutBetweenChangesAndGiveAtLeastOne) {
   EXPECT_THAT(hub.Drain(1, {}, {.bytes_max = 4000}).events, SizeIs(4));
 }
 
-// --- slow consumers
-// -------------------------------------------------------------------------------
+// --- slow consumers ---
 
 TEST(WatchHub, AQueueThatIsFullIsRefilledFromTheWindow) {
   WatchHubOptions options;
@@ -433,8 +448,7 @@ TEST(WatchHub, WhenTheBudgetIsUsedUpTheSlowGiveWay) {
   }
 }
 
-// --- moving
-// ---------------------------------------------------------------------------------------
+// --- moving ---
 
 TEST(WatchHub, ResumeGivesEverythingMissedInOrderAndOnce) {
   WatchHub hub({}, 10);
@@ -453,6 +467,27 @@ TEST(WatchHub, ResumeGivesEverythingMissedInOrderAndOnce) {
                                                    "12.1 deleted /a/b [3]", "12.1 children /a [2]",
                                                    "13.0 changed /a [2,3]"));
   }
+}
+
+TEST(WatchHub, ResumeOfManyWatchesTellsTheSameAndLeavesOthersAlone) {
+  WatchHub hub({}, 10);
+  std::vector<ResumedWatch> watches;
+  for (WatchId id = 1; id <= 40; ++id) {
+    const std::string path = "/many/" + std::to_string(id);
+    watches.push_back({{.id = id, .path = path, .mode = id % 2 == 0 ? kExist : kPersistent}, {}});
+    // Sessions on both sides in the order of the index, armed for later changes.
+    hub.Register(1, watches.back().watch, Cursor::EndOf(20));
+    hub.Register(3, watches.back().watch, Cursor::EndOf(20));
+  }
+  hub.Apply(11, At(11, {Created("/many/1"), Created("/many/2"), Created("/many/40")}));
+  hub.Apply(12, At(12, {DataChanged("/many/1"), DataChanged("/many/2")}));
+  hub.Resume(2, Cursor::EndOf(10), watches, true);
+  EXPECT_THAT(ToText(hub.Drain(2, Cursor::EndOf(10)).events),
+              ElementsAre("11.0 created /many/1 [1]", "11.1 created /many/2 [2]",
+                          "11.2 created /many/40 [40]", "12.0 changed /many/1 [1]"));
+  EXPECT_EQ(hub.counts().watches, 118U);
+  EXPECT_THAT(hub.Drain(1, {}).events, IsEmpty());
+  EXPECT_THAT(hub.Drain(3, {}).events, IsEmpty());
 }
 
 TEST(WatchHub, ResumeWithReplaceAllForgetsWhatIsNotListed) {
