@@ -19,7 +19,8 @@ def _lists(tree, path):
 def _named(tree, path):
     for folder, text in _lists(tree, path):
         relative = posixpath.relpath(path, folder)
-        if re.search(rf"(?<![\w/.-]){re.escape(relative)}(?![\w.-])", re.sub(r"#[^\n]*", "", text)):
+        text = re.sub(r"#[^\n]*", "", text).replace("${CMAKE_CURRENT_SOURCE_DIR}/", "")
+        if re.search(rf"(?<![\w/.-]){re.escape(relative)}(?![\w.-])", text):
             return True
     return False
 

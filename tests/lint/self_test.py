@@ -212,9 +212,11 @@ class RegisteredTest(RuleTest):
                 self.assert_clean(rule_registered.check,
                                   {path: "", f"{folder}/CMakeLists.txt": f"f(SRCS {name})\n"})
 
-    def test_a_list_further_up_names_the_path_below_it(self):
-        self.assert_clean(rule_registered.check, {
-            "coord/doors/door.cc": "", "coord/CMakeLists.txt": "f(SRCS doors/door.cc)\n"})
+    def test_a_list_may_name_the_path_below_it_or_from_its_own_folder(self):
+        for name in ("doors/door.cc", "${CMAKE_CURRENT_SOURCE_DIR}/doors/door.cc"):
+            with self.subTest(name=name):
+                self.assert_clean(rule_registered.check, {
+                    "coord/doors/door.cc": "", "coord/CMakeLists.txt": f"f(SRCS {name})\n"})
 
     def test_scenarios_that_no_test_names_are_found(self):
         scenario = {"tests/data/watch/one_shot.txt": ""}
