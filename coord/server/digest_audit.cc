@@ -22,10 +22,10 @@ DigestAudit::Verdict DigestAudit::Add(raft::MemberId from, const DigestReport& r
   Verdict verdict = Verdict::kNone;
   const auto own = at.find(self_);
   if (votes.size() > 1) {
-    verdict = Verdict::kNoMajority;
+    verdict = at.size() < voters_ ? Verdict::kUndecided : Verdict::kNoMajority;
   }
   for (const auto& [digest, count] : votes) {
-    if (count < quorum_) {
+    if (count <= voters_ / 2) {
       continue;
     }
     if (own == at.end()) {

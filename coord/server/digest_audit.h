@@ -17,6 +17,7 @@ class DigestAudit {
  public:
   enum class Verdict : std::uint8_t {
     kNone,        // nothing can be said yet
+    kUndecided,   // digests differ; members that have not reported may yet make a majority
     kAgreed,      // a majority of the voters has this member's digest
     kMinority,    // a majority has another one: this member is wrong and must stop serving
     kNoMajority,  // digests differ and none has a majority: nobody knows who is right
@@ -25,8 +26,8 @@ class DigestAudit {
   // Digests are compared at indices divisible by `interval`.
   DigestAudit(raft::MemberId self, std::uint64_t interval) : self_(self), interval_(interval) {}
 
-  // How many agreeing members make a majority.
-  void SetQuorum(std::size_t quorum) { quorum_ = quorum; }
+  // How many members vote; more than half of them make a majority.
+  void SetVoters(std::size_t voters) { voters_ = voters; }
 
   // This member has applied `index`. Returns what to tell the others, if this index is compared.
   std::optional<DigestReport> Applied(raft::Index index, std::uint64_t digest);
@@ -40,7 +41,7 @@ class DigestAudit {
 
   const raft::MemberId self_;
   const std::uint64_t interval_;
-  std::size_t quorum_ = 1;
+  std::size_t voters_ = 1;
   std::map<raft::Index, std::map<raft::MemberId, std::uint64_t>> reports_;
 };
 

@@ -38,7 +38,7 @@ Server::Core::Core(Options options, Seams seams)
       peers_[member.id].address = member.peer_address;
     }
   }
-  audit_.SetQuorum(options_.members.size() / 2 + 1);
+  audit_.SetVoters(options_.members.size());
 }
 
 Server::Core::~Core() {
@@ -85,7 +85,7 @@ tl::expected<void, std::string> Server::Core::Start() {
   LOG(INFO) << "server.started member=" << options_.id
             << " incarnation=" << store_->identity().incarnation
             << " log_last=" << store_->last_index();
-  CheckRoom();
+  CheckRoom(true);
   scope_.PostAfter(options_.tick_ms * kNsPerMs, [this] { Tick(); });
   SchedulePump();
   return {};

@@ -285,6 +285,10 @@ void Server::Core::SubmitWrite(Caller caller, tree::Command command, std::int64_
 void Server::Core::Write(Caller caller, tree::Command command, Callback<WriteReply> done) {
   const std::size_t bytes = BytesOf(command);
   auto fail = Failing<WriteReply>(caller, done);
+  if (auto closed = Closed(caller)) {
+    fail(std::move(*closed));
+    return;
+  }
   if (auto refusal = RefuseWrite(caller, command, bytes)) {
     ++counters_.writes_refused;
     fail(std::move(*refusal));
@@ -347,36 +351,45 @@ void Server::Core::Read(Caller caller, ReadRequest request, Callback<ReadReply> 
     ReadPath::Condition condition;
     condition.fresh = linearizable;
     condition.min_zxid = stale ? 0 : caller.min_zxid;
-    condition.session = caller.session;
     condition.after_seq = stale ? 0 : caller.after_seq;
-    condition.gated = caller.session != 0;
-    condition.deadline_ns = DeadlineNs(caller.timeout_ms, options_.read_timeout_ms);
-    // Known once the lane has let the read in; a read that ends before leaves by its own number.
-    auto ticket = std::make_shared<SessionLanes::Ticket>(0);
-    const ReadPath::Id id = reads_->Await(condition, [=, this](tl::expected<void, tree::Error> ok) {
-      if (!ok) {
-        fail(Failure{.error = ok.error(), .expected_seq = 0});
-      } else {
+    AwaitTurn(caller, condition, [=, this](tl::expected<void, tree::Error> ok) {
+      if (ok) {
         Send<ReadReply>(caller, 0, ExecuteRead(caller, request), done);
+      } else {
+        fail(Failure{.error = ok.error(), .expected_seq = 0});
       }
       if (linearizable && seams_.metrics != nullptr) {
         seams_.metrics->Observe(Timing::kLinearizableRead, NowNs() - begun_ns);
       }
-      if (caller.session != 0) {
-        lanes_.Leave(caller.session, *ticket);
-      }
     });
-    if (caller.session != 0) {
-      const SessionLanes::Ticket entered = lanes_.Enter(caller.session, SessionLanes::Kind::kRead,
-                                                        [this, id, ticket](SessionLanes::Ticket t) {
-                                                          *ticket = t;
-                                                          reads_->OpenGate(id);
-                                                        });
-      *ticket = entered;
-    }
-    SchedulePump();
   };
   Authenticate(caller, session_needed, fail, std::move(go));
+}
+
+// Waits for the session's turn at this member and for a state that is fresh enough.
+void Server::Core::AwaitTurn(const Caller& caller, ReadPath::Condition condition,
+                             ReadPath::Done done) {
+  const std::int64_t session = caller.session;
+  condition.session = session;
+  condition.gated = session != 0;
+  condition.deadline_ns = DeadlineNs(caller.timeout_ms, options_.read_timeout_ms);
+  // A gated wait cannot end before the lane has given the ticket, unless by its deadline later on.
+  auto ticket = std::make_shared<SessionLanes::Ticket>(0);
+  const ReadPath::Id id = reads_->Await(condition, [this, session, ticket, done = std::move(done)](
+                                                       tl::expected<void, tree::Error> ok) {
+    done(std::move(ok));
+    if (session != 0) {
+      lanes_.Leave(session, *ticket);
+    }
+  });
+  if (session != 0) {
+    const auto open = [this, id, ticket](SessionLanes::Ticket given) {
+      *ticket = given;
+      reads_->OpenGate(id);
+    };
+    *ticket = lanes_.Enter(session, SessionLanes::Kind::kRead, open);
+  }
+  SchedulePump();
 }
 
 Answer<ReadReply> Server::Core::ExecuteRead(const Caller& caller, const ReadRequest& request) {
@@ -466,7 +479,13 @@ void Server::Core::Sync(Caller caller, Callback<Nothing> done) {
 // --- watches ------------------------------------------------------------------------------------
 
 void Server::Core::AddWatch(Caller caller, AddWatchRequest request, Callback<AddWatchReply> done) {
-  Authenticate(caller, true, Failing<AddWatchReply>(caller, done), [=, this] {
+  auto fail = Failing<AddWatchReply>(caller, done);
+  const auto add = [=, this](tl::expected<void, tree::Error> ok) {
+    if (!ok || applier_->machine().sessions().Find(caller.session) == nullptr) {
+      fail(ok ? MakeFailure(tree::Code::kSessionExpired, "the session has ended")
+              : Failure{.error = ok.error(), .expected_seq = 0});
+      return;
+    }
     const tree::RegisterResult result =
         homes_->Register(caller.session, request.watch, request.since, NowNs());
     Answer<AddWatchReply> answer = AddWatchReply{.id = result.id, .since = result.since};
@@ -482,6 +501,13 @@ void Server::Core::AddWatch(Caller caller, AddWatchRequest request, Callback<Add
     }
     Send<AddWatchReply>(caller, 0, std::move(answer), done);
     SchedulePump();
+  };
+  // "From now on" must not mean a state older than the session has seen elsewhere.
+  Authenticate(caller, true, fail, [=, this] {
+    ReadPath::Condition condition;
+    condition.min_zxid = caller.min_zxid;
+    condition.after_seq = caller.after_seq;
+    AwaitTurn(caller, condition, add);
   });
 }
 

@@ -111,7 +111,7 @@ class Server::Core final : public PeerTransport::Handler {
   void AfterApply();
   std::pair<std::int64_t, std::int64_t> Stamp();
   bool HasRoom(const std::string& entry) const;
-  void CheckRoom();
+  void CheckRoom(bool look_at_disk);
   void CheckLeader(std::int64_t now_ns);
   void Deliver(std::function<void()> reply);
 
@@ -122,6 +122,8 @@ class Server::Core final : public PeerTransport::Handler {
   void RefreshHello();
   void PublishSelf();
   void OnDigest(raft::MemberId from, const DigestReport& report);
+  void Split(raft::Index index);
+  void CheckUndecided(std::int64_t now_ns);
   void Break(const std::string& reason);
   bool Connected(raft::MemberId peer) const;
   std::vector<std::string> Elsewhere(tree::Cursor cursor) const;
@@ -151,6 +153,7 @@ class Server::Core final : public PeerTransport::Handler {
   Fail Failing(const Caller& caller, Callback<T> done);
   void SubmitWrite(Caller caller, tree::Command command, std::int64_t deadline_ns,
                    std::function<void(WritePath::Outcome)> done);
+  void AwaitTurn(const Caller& caller, ReadPath::Condition condition, ReadPath::Done done);
   Answer<ReadReply> ExecuteRead(const Caller& caller, const ReadRequest& request);
   Answer<ReadReply> LookUp(const ReadRequest& request) const;
   std::int64_t DeadlineNs(std::int64_t timeout_ms, std::int64_t default_ms) const;
@@ -186,10 +189,13 @@ class Server::Core final : public PeerTransport::Handler {
   bool dead_ = false;        // after Fatal
   bool stopping_ = false;
   bool stopped_ = false;
-  std::string broken_;   // why this member serves nobody any more (rule 15); empty: it does
-  std::string split_;    // digests differ without a majority: writes are refused
-  bool room_ = true;     // the log takes writes
-  bool reserve_ = true;  // it takes at least deletes and closes
+  std::string broken_;  // why this member serves nobody any more (rule 15); empty: it does
+  std::string split_;   // digests differ without a majority: writes are refused
+  raft::Index undecided_index_ = 0;  // where digests differ and a report is missing; 0: nowhere
+  std::int64_t undecided_since_ns_ = 0;
+  bool room_ = true;              // the log takes writes
+  bool reserve_ = true;           // it takes at least deletes and closes
+  std::uint64_t free_bytes_ = 0;  // on the disk, when last looked at
   std::string no_room_reason_;
   bool cut_off_ = false;  // no leader heard for so long that polls were dropped
   std::int64_t stop_deadline_ns_ = 0;

@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::int64_t kPublishNs = 2'000 * kNsPerMs;
 
+// How long differing digests may wait for the report that decides.
+constexpr std::int64_t kUndecidedNs = 1'000 * kNsPerMs;
+
 constexpr raft::ClusterId kNoCluster{};
 
 MemberRole RoleOf(raft::RoleName role) {
@@ -192,7 +195,18 @@ void Server::Core::OnDigest(raft::MemberId from, const DigestReport& report) {
   switch (audit_.Add(from, report)) {
     case DigestAudit::Verdict::kNone:
       return;
+    case DigestAudit::Verdict::kUndecided:
+      // The third may be slow, or dead: it is given some time to decide it.
+      if (undecided_index_ == 0) {
+        ++counters_.digest_mismatches;
+        undecided_index_ = report.index;
+        undecided_since_ns_ = NowNs();
+      }
+      return;
     case DigestAudit::Verdict::kAgreed:
+      if (report.index >= undecided_index_) {
+        undecided_index_ = 0;
+      }
       if (!split_.empty()) {
         LOG(WARNING) << "digest.settled member=" << options_.id << " index=" << report.index;
         split_.clear();
@@ -205,12 +219,22 @@ void Server::Core::OnDigest(raft::MemberId from, const DigestReport& report) {
       return;
     case DigestAudit::Verdict::kNoMajority:
       ++counters_.digest_mismatches;
-      if (split_.empty()) {
-        split_ = fmt::format("the states of the members at index {} differ and none has a majority",
-                             report.index);
-        LOG(ERROR) << "digest.no_majority member=" << options_.id << " index=" << report.index;
-      }
+      Split(report.index);
       return;
+  }
+}
+
+void Server::Core::Split(raft::Index index) {
+  if (split_.empty()) {
+    split_ =
+        fmt::format("the states of the members at index {} differ and none has a majority", index);
+    LOG(ERROR) << "digest.no_majority member=" << options_.id << " index=" << index;
+  }
+}
+
+void Server::Core::CheckUndecided(std::int64_t now_ns) {
+  if (undecided_index_ != 0 && now_ns - undecided_since_ns_ > kUndecidedNs) {
+    Split(undecided_index_);
   }
 }
 
@@ -221,6 +245,8 @@ void Server::Core::Break(const std::string& reason) {
     return;
   }
   broken_ = reason;
+  split_.clear();
+  undecided_index_ = 0;
   LOG(ERROR) << "digest.minority member=" << options_.id << " reason=" << reason;
   driver_->Mute();
   expiry_.Follow();

@@ -30,6 +30,7 @@ void Server::Core::Pump() {
   if (dead_ || stopped_) {
     return;
   }
+  CheckRoom(false);
   writes_->Flush();
   reads_->IssueRound();
   driver_->Pump();
@@ -58,6 +59,9 @@ void Server::Core::Pump() {
 void Server::Core::AfterApply() {
   const raft::Index applied = applier_->applied();
   driver_->raft().Applied(applied);
+  if (hello_.cluster == raft::ClusterId{}) {
+    RefreshHello();  // the first entry names the cluster
+  }
   reads_->OnApplied(static_cast<std::int64_t>(applied));
 }
 
@@ -81,13 +85,14 @@ void Server::Core::Tick() {
   }
   if (now_ns >= next_bucket_ns_) {
     next_bucket_ns_ = now_ns + options_.session_bucket_ms * kNsPerMs;
-    CheckRoom();
+    CheckRoom(true);
     ExpireSessions();
   }
   if (now_ns >= next_report_ns_) {
     next_report_ns_ = now_ns + kReportNs;
     Report();
     PublishSelf();
+    CheckUndecided(now_ns);
   }
   SchedulePump();
 }
@@ -217,9 +222,12 @@ bool Server::Core::HasRoom(const std::string& entry) const {
           std::holds_alternative<tree::CloseSession>(decoded->command));
 }
 
-void Server::Core::CheckRoom() {
+void Server::Core::CheckRoom(bool look_at_disk) {
   const std::uint64_t bytes = store_->log_bytes();
-  const std::uint64_t free_bytes = seams_.free_space();
+  if (look_at_disk) {
+    free_bytes_ = seams_.free_space();
+  }
+  const std::uint64_t free_bytes = free_bytes_;
   const bool had_room = room_;
   const bool disk = free_bytes >= options_.free_space_min_bytes;
   room_ = disk && bytes < options_.log_bytes_max;

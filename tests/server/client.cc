@@ -81,9 +81,19 @@ Called<WriteReply> Client::Write(tree::Command command) {
     cluster_->server(member_).Write(caller, std::move(command), std::move(done));
   });
   if (called.answered) {
-    acked_ = std::max(acked_, caller.seq);
+    Settle(caller.seq, called.code());
   }
   return called;
+}
+
+void Client::Settle(std::int64_t seq, tree::Code code) {
+  const tree::Action action = tree::ActionOf(code);
+  if (action == tree::Action::kNone ||
+      (action == tree::Action::kAnswer && code != tree::Code::kSequenceGap)) {
+    acked_ = std::max(acked_, seq);
+  } else if (action != tree::Action::kOutcomeUnknown) {
+    seq_ = std::min(seq_, seq - 1);
+  }
 }
 
 Called<WriteReply> Client::Repeat(tree::Command command) {
@@ -183,7 +193,7 @@ void Client::SendWrite(tree::Command command, Callback<WriteReply> then) {
         if (alive.expired()) {
           return;
         }
-        acked_ = std::max(acked_, caller.seq);
+        Settle(caller.seq, answer ? tree::Code::kOk : answer.error().error.code);
         Take(head, false);
         if (then) {
           then(std::move(head), std::move(answer));

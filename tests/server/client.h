@@ -123,6 +123,8 @@ class Client {
   template <typename T>
   Called<T> Wait(const std::function<void(Callback<T>)>& call);
   void Take(const ReplyHead& head, bool from_poll);
+  // A write that was answered as executed keeps its number; one that was not gives it back.
+  void Settle(std::int64_t seq, tree::Code code);
   void PollOnce();
 
   Cluster* const cluster_;
