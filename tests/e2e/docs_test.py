@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""deploy/docs/operations.md against the program: flags, pages and metrics that it names exist."""
+
+import json
+import re
+import subprocess
+import unittest
+import urllib.request
+
+from members import BIN_DIR, ROOT, cluster, local_cluster
+
+PAGE = (ROOT / "deploy" / "docs" / "operations.md").read_text(encoding="utf-8")
+# Of gflags and glog, which --help leaves out.
+LIBRARY_FLAGS = {"flagfile", "v", "minloglevel", "help", "verbose"}
+
+
+class OperationsTest(unittest.TestCase):
+    def test_every_flag_is_one_and_every_one_is_described(self):
+        text = subprocess.run([BIN_DIR / "conclaved", "--help"], capture_output=True, text=True,
+                              check=True).stdout
+        known = set(re.findall(r"^  --(\w+) \(", text, re.MULTILINE))
+        named = set(re.findall(r"`?--(\w+)", PAGE)) - LIBRARY_FLAGS
+        self.assertGreater(len(known), 10)
+        self.assertEqual(set(), named - known, "operations.md names flags that do not exist")
+        self.assertEqual(set(), known - named, "operations.md does not describe these flags")
+
+    def test_every_page_and_metric_is_served(self):
+        with cluster(1) as directory:
+            status = json.loads(local_cluster(directory, "status", "-o", "json").stdout)
+            address = status["members"][0]["admin_address"]
+
+            def get(page):
+                with urllib.request.urlopen(f"http://{address}{page}", timeout=10) as answer:
+                    return answer.read().decode()
+
+            for page in re.findall(r"^\| `(/\w+)` \|", PAGE, re.MULTILINE):
+                self.assertTrue(get(page), page)
+            metrics = get("/metrics")
+            named = set(re.findall(r"`(conclave_\w+)`", PAGE))
+            self.assertGreater(len(named), 8)
+            served = set(re.findall(r"^# TYPE (\w+)", metrics, re.MULTILINE))
+            self.assertEqual(set(), named - served)
+            self.assertLessEqual({"alarm", "commit_index", "members"},
+                                 json.loads(get("/status")).keys())
+
+
+if __name__ == "__main__":
+    unittest.main()
