@@ -122,6 +122,7 @@ void Fill(idl::PeerMessage& wire, const raft::AppendEntries& m) {
   }
   w.leaderCommit = Bits(m.leaderCommit);
   w.readRound = Bits(m.readRound);
+  w.followerIncarnation = Bits(m.followerIncarnation);
   wire.__set_appendEntries(std::move(w));
 }
 
@@ -140,6 +141,7 @@ std::optional<PeerMessage> Take(idl::AppendEntries&& w) {
   }
   m.leaderCommit = Bits(w.leaderCommit);
   m.readRound = Bits(w.readRound);
+  m.followerIncarnation = Bits(w.followerIncarnation);
   return PeerMessage(raft::Message(std::move(m)));
 }
 

@@ -125,6 +125,8 @@ struct AppendEntries {
   5: i64 leaderCommit,
   /** The round of leadership confirmation begun last; echoed. Dissertation 6.4. */
   6: i64 readRound,
+  /** The receiver's incarnation as the leader's configuration has it, 0 if none. */
+  7: i64 followerIncarnation,
 }
 
 struct AppendEntriesReply {
