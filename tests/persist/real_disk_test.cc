@@ -1,12 +1,15 @@
 // The production pieces on a real file system: Env::Default, PosixDisk, a thread for background
 // work.
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <glog/logging.h>
@@ -215,6 +218,50 @@ TEST_F(RealDisk, AWriteAheadFileCutByHandIsTornAndGoesOn) {
   ASSERT_TRUE(store) << store.error().message;
   EXPECT_EQ((*store)->repair().file, log.string());
   EXPECT_TRUE(fs::exists((*store)->repair().copy));
+}
+
+// The core reads for a member far behind while the log thread writes, rotates and truncates.
+TEST_F(RealDisk, ReadsBesideWrites) {
+  ASSERT_NO_FATAL_FAILURE(Fill(100, 1000));
+  const ModelLog stable = model_;  // Read below its end, written and cut above it.
+  auto store = LogStore::Open(Options());
+  ASSERT_TRUE(store) << store.error().message;
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> rounds{0};
+  std::atomic<bool> failed{false};
+  std::string wrong;  // of the reader until it is joined
+  std::thread reader([&] {
+    std::mt19937_64 random(1);
+    while (!stop && !failed) {
+      const raft::Index first = 1 + random() % stable.last_index();
+      const auto read = (*store)->Read(first, stable.last_index(), 20000);
+      if (!read) {
+        wrong = read.error();
+        failed = true;
+      } else if (read->front().chain != stable.entries[first - 1].chain) {
+        wrong = "another entry at " + std::to_string(first);
+        failed = true;
+      }
+      ++rounds;
+    }
+  });
+  for (int i = 0; i < 200 || rounds < 200; ++i) {
+    LogBatch batch = model_.Append(std::string(5000, 'w'));
+    if (i % 5 == 4) {
+      batch = {};
+      batch.truncateFrom = stable.last_index() + 1;
+    }
+    const auto written = (*store)->Write(batch);
+    if (!written || failed) {
+      break;
+    }
+    model_.Apply(batch);
+  }
+  stop = true;
+  reader.join();
+  EXPECT_EQ(wrong, "");
+  EXPECT_TRUE((*store)->failure().ok());
+  EXPECT_EQ(DifferenceByRead(**store, model_), "");
 }
 
 TEST_F(RealDisk, PlacesThatCannotBeUsedAreNamed) {
