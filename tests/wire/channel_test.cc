@@ -306,7 +306,7 @@ TEST_F(ChannelTest, HostileAnswersCostNoMemory) {
     link_->callbacks.on_frame(frame);
     EXPECT_EQ(channel_->state(), Channel::State::kClosed);
   }
-  EXPECT_LT(ResidentBytes(), before + (8U << 20));
+  EXPECT_LT(ResidentBytes(), before + kMemorySlack);
 }
 
 TEST_F(ChannelTest, CarriesApplicationExceptions) {

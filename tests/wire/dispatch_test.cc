@@ -222,7 +222,7 @@ TEST_P(DispatchTest, DeclaredSizesDoNotCostMemory) {
                 Refusal::kMalformed);
     }
   }
-  EXPECT_LT(ResidentBytes(), before + (8U << 20));
+  EXPECT_LT(ResidentBytes(), before + kMemorySlack);
 }
 
 TEST_P(DispatchTest, RefusesDeepNesting) {

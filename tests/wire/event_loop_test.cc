@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <gtest/gtest.h>
@@ -23,8 +24,8 @@ class Recorder final : public TurnEndHook {
 
   void OnTurnEnd() override {
     log_.push_back(name_);
-    if (also_) {
-      also_();
+    if (const auto also = std::exchange(also_, nullptr)) {
+      also();
     }
   }
 
@@ -131,7 +132,6 @@ TEST(EventLoopTest, AHookMayDestroyAnotherAndAskAgain) {
   first.also_ = [&] {
     loop.CancelTurnEnd(second.get());
     second.reset();
-    first.also_ = nullptr;
     loop.RequestTurnEnd(&first);
     loop.CancelTurnEnd(&first);
     loop.RequestTurnEnd(&first);

@@ -13,9 +13,6 @@
 namespace conclave::wire::testing {
 namespace {
 
-// Generous for what a test allocates besides, far below what hostile bytes declare.
-constexpr std::size_t kMemorySlack = 8U << 20;
-
 // True once the server has closed the connection.
 bool AwaitEnd(TestServer& server, RawClient& client) {
   return RunUntil(server.loop, [&] {

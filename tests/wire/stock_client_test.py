@@ -1,4 +1,4 @@
-"""A stock Thrift client, generated code and Debian's python3-thrift alone, against the frame server.
+"""A stock Thrift client (generated code and Debian's python3-thrift) against the frame server.
 
 Usage: stock_client_test.py TEST_SERVER GENERATED_PACKAGE_DIR
 """

@@ -91,6 +91,14 @@ struct TestServer {
 
 /// Resident bytes of this process.
 std::size_t ResidentBytes();
+
+/// What a test may allocate besides what it measures: far below what hostile bytes declare.
+#ifdef __SANITIZE_ADDRESS__
+constexpr std::size_t kMemorySlack = 1U << 30;  // freed memory stays in quarantine
+#else
+constexpr std::size_t kMemorySlack = 8U << 20;
+#endif
+
 /// Threads of this process.
 std::size_t ThreadCount();
 

@@ -35,7 +35,7 @@ class Resolver {
   virtual void Resolve(const HostPort& host_port, Done done) = 0;
 };
 
-/// getaddrinfo on one helper thread, started at the first name that needs it: /etc/hosts, nsswitch
+/// getaddrinfo on a thread of its own, started at the first name that needs it: /etc/hosts, nsswitch
 /// and all. Numeric hosts are answered without it.
 class SystemResolver final : public Resolver {
  public:
