@@ -1,5 +1,6 @@
 #include "coord/doors/admin_http.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string_view>
@@ -9,7 +10,6 @@
 #include <event2/buffer.h>
 #include <event2/event.h>
 #include <event2/http.h>
-#include <event2/keyvalq_struct.h>
 #include <event2/thread.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
@@ -42,18 +42,18 @@ void Reply(evhttp_request* request, int code, const char* type, std::string_view
   evbuffer_free(buffer);
 }
 
-bool HasQuery(evhttp_request* request, const char* key) {
+// Whether the query has this key, with or without a value (libevent's own parser demands one).
+bool HasQuery(evhttp_request* request, std::string_view key) {
   const char* query = evhttp_uri_get_query(evhttp_request_get_evhttp_uri(request));
-  if (query == nullptr) {
-    return false;
+  std::string_view rest = query == nullptr ? "" : query;
+  while (!rest.empty()) {
+    const std::string_view item = rest.substr(0, rest.find('&'));
+    rest.remove_prefix(std::min(rest.size(), item.size() + 1));
+    if (item.substr(0, item.find('=')) == key) {
+      return true;
+    }
   }
-  evkeyvalq parsed;
-  if (evhttp_parse_query_str(query, &parsed) != 0) {
-    return false;
-  }
-  const bool found = evhttp_find_header(&parsed, key) != nullptr;
-  evhttp_clear_headers(&parsed);
-  return found;
+  return false;
 }
 
 std::string VerboseReadiness(const server::Status& s) {
