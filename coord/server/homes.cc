@@ -61,14 +61,12 @@ void Homes::Wake() {
 }
 
 void Homes::AnswerDue(std::int64_t session, Home& home, std::int64_t now_ns) {
-  while (!home.parked.empty()) {
-    const Parked& oldest = home.parked.front();
-    const bool due = HasEvents(session, home) ||
-                     (oldest.wake_zxid != 0 && oldest.wake_zxid <= applied_) ||
-                     oldest.deadline_ns <= now_ns;
-    if (!due) {
-      return;
-    }
+  // One that is due takes those before it along: answers keep the order of the polls.
+  const auto due = [this, now_ns](const Parked& parked) {
+    return (parked.wake_zxid != 0 && parked.wake_zxid <= applied_) || parked.deadline_ns <= now_ns;
+  };
+  while (!home.parked.empty() &&
+         (HasEvents(session, home) || std::any_of(home.parked.begin(), home.parked.end(), due))) {
     AnswerOldest(session, home);
   }
 }
@@ -77,10 +75,21 @@ bool Homes::HasEvents(std::int64_t session, const Home& home) const {
   return hub_.Has(session) && hub_.HasEvents(session, home.sent);
 }
 
-void Homes::AnswerOldest(std::int64_t session, Home& home) {
+Homes::Parked Homes::Unpark(std::int64_t session, Home& home) {
   Parked parked = std::move(home.parked.front());
   home.parked.pop_front();
   --parked_;
+  if (auto at = waits_.find({parked.deadline_ns, session}); at != waits_.end()) {
+    waits_.erase(at);
+  }
+  if (auto at = wakes_.find({parked.wake_zxid, session}); at != wakes_.end()) {
+    wakes_.erase(at);
+  }
+  return parked;
+}
+
+void Homes::AnswerOldest(std::int64_t session, Home& home) {
+  Parked parked = Unpark(session, home);
   ++links_.counters->polls_answered;
 
   ReplyHead head = links_.head(session);
@@ -103,9 +112,7 @@ void Homes::AnswerOldest(std::int64_t session, Home& home) {
 }
 
 void Homes::RefuseOldest(std::int64_t session, Home& home, const Failure& why) {
-  Parked parked = std::move(home.parked.front());
-  home.parked.pop_front();
-  --parked_;
+  Parked parked = Unpark(session, home);
   links_.deliver([done = std::move(parked.done), head = links_.head(session), why]() mutable {
     done(std::move(head), tl::unexpected(std::move(why)));
   });
@@ -129,13 +136,11 @@ void Homes::Poll(std::int64_t session, const PollRequest& request, std::int64_t 
                          .wake_zxid = request.wake_zxid,
                          .done = std::move(done)});
   ++parked_;
-  AnswerDue(session, home, now_ns);
-  if (!home.parked.empty()) {
-    waits_.emplace(home.parked.back().deadline_ns, session);
-    if (request.wake_zxid > applied_) {
-      wakes_.emplace(request.wake_zxid, session);
-    }
+  waits_.emplace(home.parked.back().deadline_ns, session);
+  if (request.wake_zxid > applied_) {
+    wakes_.emplace(request.wake_zxid, session);
   }
+  AnswerDue(session, home, now_ns);
 }
 
 void Homes::FillHead(std::int64_t session, bool no_events, std::int64_t now_ns, ReplyHead* head) {

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "coord/server/api.h"
@@ -95,6 +96,8 @@ class Homes {
 
   Home& HomeOf(std::int64_t session, std::int64_t now_ns);
   [[nodiscard]] bool HasEvents(std::int64_t session, const Home& home) const;
+  // Takes the oldest parked poll out, with its alarms.
+  Parked Unpark(std::int64_t session, Home& home);
   // Answers the oldest parked poll with what there is, be it nothing.
   void AnswerOldest(std::int64_t session, Home& home);
   void RefuseOldest(std::int64_t session, Home& home, const Failure& why);
@@ -106,8 +109,8 @@ class Homes {
   std::int64_t applied_ = 0;
   std::map<std::int64_t, Home> homes_;
   std::set<std::int64_t> woken_;
-  std::set<std::pair<std::int64_t, std::int64_t>> wakes_;  // zxid, session
-  std::set<std::pair<std::int64_t, std::int64_t>> waits_;  // deadline, session
+  std::multiset<std::pair<std::int64_t, std::int64_t>> wakes_;  // zxid, session; per parked poll
+  std::multiset<std::pair<std::int64_t, std::int64_t>> waits_;  // deadline, session; likewise
   std::size_t parked_ = 0;
   std::int64_t next_sweep_ns_ = 0;
 };

@@ -6,6 +6,19 @@
 
 namespace conclave::server {
 
+MemberRole RoleOf(raft::RoleName role) {
+  switch (role) {
+    case raft::RoleName::kLeader:
+      return MemberRole::kLeader;
+    case raft::RoleName::kCandidate:
+    case raft::RoleName::kPreCandidate:
+      return MemberRole::kCandidate;
+    case raft::RoleName::kFollower:
+      break;
+  }
+  return MemberRole::kFollower;
+}
+
 RaftDriver::RaftDriver(std::unique_ptr<raft::Raft> raft, PeerTransport* transport,
                        Counters* counters, RaftEvents events)
     : raft_(std::move(raft)),

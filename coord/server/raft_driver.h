@@ -17,6 +17,9 @@
 
 namespace conclave::server {
 
+// How status and reports call the role.
+[[nodiscard]] MemberRole RoleOf(raft::RoleName role);
+
 // What the driver hands on. Called from within Pump, in the order of the fields per Ready.
 struct RaftEvents {
   std::function<void(const raft::RoleChange&)> role_changed;

@@ -121,7 +121,11 @@ void Server::Core::BuildRaft(raft::Restored restored) {
                                            driver_->OnWritten(written);
                                            SchedulePump();
                                          },
-                                     .fatal = seams_.fatal}));
+                                     .fatal =
+                                         [this, fatal = seams_.fatal](std::string_view reason) {
+                                           fatal(reason);
+                                           scope_.Post([this] { dead_ = true; });
+                                         }}));
 }
 
 void Server::Core::BuildPaths() {

@@ -139,6 +139,9 @@ class Server::Core final : public PeerTransport::Handler {
   void ExpireSessions();
   std::int64_t SessionTimeoutMs(std::int64_t session) const;
 
+  // --- server_status.cc ---
+  MemberStatus MakeMemberStatus(const MemberAddress& member, const Status& own) const;
+
   // --- server_calls.cc ---
   ReplyHead BaseHead(std::int64_t session) const;
   ReplyHead HeadFor(const Caller& caller, std::int64_t zxid);

@@ -16,19 +16,6 @@ constexpr std::int64_t kUndecidedNs = 1'000 * kNsPerMs;
 
 constexpr raft::ClusterId kNoCluster{};
 
-MemberRole RoleOf(raft::RoleName role) {
-  switch (role) {
-    case raft::RoleName::kLeader:
-      return MemberRole::kLeader;
-    case raft::RoleName::kCandidate:
-    case raft::RoleName::kPreCandidate:
-      return MemberRole::kCandidate;
-    case raft::RoleName::kFollower:
-      break;
-  }
-  return MemberRole::kFollower;
-}
-
 }  // namespace
 
 void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {

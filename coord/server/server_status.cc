@@ -6,19 +6,6 @@
 namespace conclave::server {
 namespace {
 
-MemberRole RoleOf(raft::RoleName role) {
-  switch (role) {
-    case raft::RoleName::kLeader:
-      return MemberRole::kLeader;
-    case raft::RoleName::kCandidate:
-    case raft::RoleName::kPreCandidate:
-      return MemberRole::kCandidate;
-    case raft::RoleName::kFollower:
-      break;
-  }
-  return MemberRole::kFollower;
-}
-
 std::string Hexadecimal(const raft::ClusterId& id) {
   if (id == raft::ClusterId{}) {
     return {};
@@ -116,37 +103,42 @@ Status Server::Core::MakeStatus() const {
     status.leader_heard_ms = (NowNs() - *heard_ns) / kNsPerMs;
   }
   for (const MemberAddress& member : options_.members) {
-    MemberStatus& one = status.members.emplace_back();
-    one.id = member.id;
-    one.peer_address = member.peer_address;
-    one.self = member.id == options_.id;
-    const auto published = applier_->machine().members().find(member.id);
-    if (published != applier_->machine().members().end()) {
-      one.client_address = published->second.client_address;
-      one.admin_address = published->second.admin_address;
-    }
-    if (one.self) {
-      one.connected = true;
-      one.incarnation = status.incarnation;
-      one.role = status.role;
-      one.term = status.term;
-      one.commit_index = status.commit_index;
-      one.applied_index = status.applied_index;
-      continue;
-    }
-    const Peer& peer = peers_.at(member.id);
-    one.connected = peer.connected;
-    one.incarnation = peer.incarnation;
-    one.refused = peer.refused;
-    if (peer.report) {
-      one.reported = true;
-      one.role = peer.report->role;
-      one.term = peer.report->term;
-      one.commit_index = peer.report->commit_index;
-      one.applied_index = peer.report->applied_index;
-    }
+    status.members.push_back(MakeMemberStatus(member, status));
   }
   return status;
+}
+
+MemberStatus Server::Core::MakeMemberStatus(const MemberAddress& member, const Status& own) const {
+  MemberStatus one;
+  one.id = member.id;
+  one.peer_address = member.peer_address;
+  one.self = member.id == options_.id;
+  const auto published = applier_->machine().members().find(member.id);
+  if (published != applier_->machine().members().end()) {
+    one.client_address = published->second.client_address;
+    one.admin_address = published->second.admin_address;
+  }
+  if (one.self) {
+    one.connected = true;
+    one.incarnation = own.incarnation;
+    one.role = own.role;
+    one.term = own.term;
+    one.commit_index = own.commit_index;
+    one.applied_index = own.applied_index;
+    return one;
+  }
+  const Peer& peer = peers_.at(member.id);
+  one.connected = peer.connected;
+  one.incarnation = peer.incarnation;
+  one.refused = peer.refused;
+  if (peer.report) {
+    one.reported = true;
+    one.role = peer.report->role;
+    one.term = peer.report->term;
+    one.commit_index = peer.report->commit_index;
+    one.applied_index = peer.report->applied_index;
+  }
+  return one;
 }
 
 }  // namespace conclave::server

@@ -9,15 +9,16 @@ namespace conclave::server {
 SessionLanes::Ticket SessionLanes::Enter(std::int64_t session, Kind kind,
                                          std::function<void(Ticket)> start) {
   const Ticket ticket = next_++;
-  std::deque<Item>& lane = lanes_[session];
-  const bool open = lane.empty() || (kind == Kind::kWrite && lane.back().kind == Kind::kWrite &&
-                                     !lane.back().start);
-  lane.push_back({.ticket = ticket, .kind = kind, .start = {}});
+  Lane& lane = lanes_[session];
+  const bool open = lane.items.empty() || (kind == Kind::kWrite && lane.waiting == 0 &&
+                                           lane.items.back().kind == Kind::kWrite);
+  lane.items.push_back({.ticket = ticket, .kind = kind, .start = {}});
   ++size_;
   if (open) {
     start(ticket);
   } else {
-    lane.back().start = std::move(start);
+    ++lane.waiting;
+    lane.items.back().start = std::move(start);
   }
   return ticket;
 }
@@ -27,16 +28,20 @@ void SessionLanes::Leave(std::int64_t session, Ticket ticket) {
   if (lane == lanes_.end()) {
     return;
   }
-  auto item = std::find_if(lane->second.begin(), lane->second.end(),
+  std::deque<Item>& items = lane->second.items;
+  auto item = std::find_if(items.begin(), items.end(),
                            [ticket](const Item& at) { return at.ticket == ticket; });
-  if (item == lane->second.end()) {
+  if (item == items.end()) {
     return;
   }
-  lane->second.erase(item);
+  if (item->start) {
+    --lane->second.waiting;
+  }
+  items.erase(item);
   --size_;
-  if (lane->second.empty()) {
+  if (items.empty()) {
     lanes_.erase(lane);
-  } else {
+  } else if (lane->second.waiting > 0) {
     StartEligible(session);
   }
 }
@@ -48,7 +53,7 @@ void SessionLanes::StartEligible(std::int64_t session) {
     if (lane == lanes_.end()) {
       return;
     }
-    std::deque<Item>& items = lane->second;
+    std::deque<Item>& items = lane->second.items;
     auto next = items.begin();
     while (next != items.end() && next->kind == Kind::kWrite && !next->start) {
       ++next;
@@ -59,6 +64,7 @@ void SessionLanes::StartEligible(std::int64_t session) {
       return;
     }
     const Ticket ticket = next->ticket;
+    --lane->second.waiting;
     std::exchange(next->start, nullptr)(ticket);
   }
 }

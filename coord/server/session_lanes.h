@@ -1,6 +1,7 @@
 // The order of one session's requests at this member: first in, first to take effect.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -39,11 +40,16 @@ class SessionLanes {
     std::function<void(Ticket)> start;  // empty once called
   };
 
+  struct Lane {
+    std::deque<Item> items;
+    std::size_t waiting = 0;  // items not started: mostly none, and then nothing is looked for
+  };
+
   void StartEligible(std::int64_t session);
 
   Ticket next_ = 1;
   std::size_t size_ = 0;
-  std::map<std::int64_t, std::deque<Item>> lanes_;
+  std::map<std::int64_t, Lane> lanes_;
 };
 
 }  // namespace conclave::server

@@ -195,7 +195,7 @@ void Storm(std::uint64_t seed) {
 
 TEST(StormTest, NoAcknowledgedWriteIsLostWhenLeadersDie) {
   const std::uint64_t first = FromEnvironment("CONCLAVE_STORM_FIRST", 1);
-  const std::uint64_t seeds = FromEnvironment("CONCLAVE_STORM_SEEDS", 12);
+  const std::uint64_t seeds = FromEnvironment("CONCLAVE_STORM_SEEDS", 8);
   for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     Storm(seed);

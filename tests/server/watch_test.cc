@@ -171,6 +171,22 @@ TEST_F(WatchTest, AThirdPollAnswersTheOldest) {
   EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
 }
 
+TEST_F(WatchTest, AShortPollBehindALongOneIsAnsweredInTime) {
+  Client client(&cluster_, leader_);
+  ASSERT_TRUE(client.Open(60'000));
+  std::vector<int> order;
+  for (const int wait_ms : {50'000, 200}) {
+    PollRequest request;
+    request.wait_ms = wait_ms;
+    cluster_.server(leader_).Poll(client.MakeCaller(false), request,
+                                  [&order, wait_ms](const ReplyHead&, const Answer<PollReply>&) {
+                                    order.push_back(wait_ms);
+                                  });
+  }
+  ASSERT_TRUE(cluster_.Until([&] { return order.size() == 2; }, 400));
+  EXPECT_EQ(order, (std::vector<int>{50'000, 200}));
+}
+
 TEST_F(WatchTest, ALostPollAnswerIsGivenAgain) {
   Client client(&cluster_, cluster_.Follower());
   ASSERT_TRUE(client.Open());
