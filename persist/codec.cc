@@ -34,7 +34,7 @@ Integer Load(const char* from) {
 
 template <typename Integer>
 Integer Take(std::string_view* from) {
-  const Integer value = Load<Integer>(from->data());
+  const auto value = Load<Integer>(from->data());
   from->remove_prefix(sizeof(Integer));
   return value;
 }

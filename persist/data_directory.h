@@ -26,6 +26,8 @@ class DataDirectory {
 
   DataDirectory(const DataDirectory&) = delete;
   DataDirectory& operator=(const DataDirectory&) = delete;
+  DataDirectory(DataDirectory&&) = delete;
+  DataDirectory& operator=(DataDirectory&&) = delete;
   ~DataDirectory();
 
   const std::string& path() const { return path_; }

@@ -251,7 +251,7 @@ class Check {
                                             const std::vector<std::string>& names) {
     const std::string_view content = torn.content;
     const std::size_t end = content.find_last_not_of('\0') + 1;
-    const std::size_t begin = static_cast<std::size_t>(torn.tail.valid_bytes);
+    const auto begin = static_cast<std::size_t>(torn.tail.valid_bytes);
     const std::string_view rest = end > begin ? content.substr(begin, end - begin) : "";
     WriteAheadRepair repair{torn.file, fmt::format("{}.torn-{}", torn.file, begin), begin,
                             rest.size(), torn.tail.reason};

@@ -1,8 +1,8 @@
 #include "persist/disk.h"
 
 #include <cerrno>
-#include <cstring>
 #include <ios>
+#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
@@ -14,11 +14,13 @@ namespace conclave::persist {
 
 namespace {
 
+std::string ErrorText(int error) { return std::generic_category().message(error); }
+
 leveldb::Status PosixError(const std::string& context, int error) {
   if (error == ENOENT) {
-    return leveldb::Status::NotFound(context, std::strerror(error));
+    return leveldb::Status::NotFound(context, ErrorText(error));
   }
-  return leveldb::Status::IOError(context, std::strerror(error));
+  return leveldb::Status::IOError(context, ErrorText(error));
 }
 
 class PosixFile final : public DiskFile {
@@ -27,6 +29,8 @@ class PosixFile final : public DiskFile {
 
   PosixFile(const PosixFile&) = delete;
   PosixFile& operator=(const PosixFile&) = delete;
+  PosixFile(PosixFile&&) = delete;
+  PosixFile& operator=(PosixFile&&) = delete;
 
   ~PosixFile() override {
     if (fd_ >= 0) {
@@ -80,6 +84,8 @@ class PosixReader final : public leveldb::RandomAccessFile {
 
   PosixReader(const PosixReader&) = delete;
   PosixReader& operator=(const PosixReader&) = delete;
+  PosixReader(PosixReader&&) = delete;
+  PosixReader& operator=(PosixReader&&) = delete;
 
   ~PosixReader() override { ::close(fd_); }
 
@@ -166,7 +172,7 @@ class PosixDiskImpl final : public Disk {
       // A mounted volume may belong to someone else. The files in it are private all the same.
       LOG(WARNING) << "data_dir_open_to_others path=" << directory << " (mode " << std::oct
                    << (info.st_mode & 0777U) << std::dec
-                   << " cannot be changed: " << std::strerror(errno) << ")";
+                   << " cannot be changed: " << ErrorText(errno) << ")";
     }
     return leveldb::Status::OK();
   }
@@ -190,8 +196,8 @@ std::string DirectoryOf(const std::string& name) {
 bool IsNoSpace(const leveldb::Status& status) {
   // leveldb::Status keeps no errno; both the kernel's and LevelDB's paths append strerror's text.
   const std::string text = status.ToString();
-  return text.find(std::strerror(ENOSPC)) != std::string::npos ||
-         text.find(std::strerror(EDQUOT)) != std::string::npos;
+  return text.find(ErrorText(ENOSPC)) != std::string::npos ||
+         text.find(ErrorText(EDQUOT)) != std::string::npos;
 }
 
 }  // namespace conclave::persist

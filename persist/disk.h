@@ -19,6 +19,8 @@ class DiskFile {
   DiskFile() = default;
   DiskFile(const DiskFile&) = delete;
   DiskFile& operator=(const DiskFile&) = delete;
+  DiskFile(DiskFile&&) = delete;
+  DiskFile& operator=(DiskFile&&) = delete;
   virtual ~DiskFile() = default;
 
   /// Writes all of `data` at `offset`, growing the file as needed. After an error any part of the
@@ -38,6 +40,8 @@ class Disk {
   Disk() = default;
   Disk(const Disk&) = delete;
   Disk& operator=(const Disk&) = delete;
+  Disk(Disk&&) = delete;
+  Disk& operator=(Disk&&) = delete;
   virtual ~Disk() = default;
 
   /// Creates `name`, or empties it if it exists; readable by the owner only (mode 0600). The entry

@@ -31,6 +31,8 @@ class StorageEnv::File final : public leveldb::WritableFile {
 
   File(const File&) = delete;
   File& operator=(const File&) = delete;
+  File(File&&) = delete;
+  File& operator=(File&&) = delete;
 
   ~File() override {
     if (!closed_) {
@@ -112,7 +114,7 @@ class StorageEnv::File final : public leveldb::WritableFile {
       buffer_.resize(data_size + static_cast<std::size_t>(grown - end), '\0');
       allocated_ = grown;
     }
-    const leveldb::Status status = env_->Note(disk_file_->WriteAt(written_, buffer_));
+    leveldb::Status status = env_->Note(disk_file_->WriteAt(written_, buffer_));
     env_->CountBytes(buffer_.size());
     written_ = end;
     if (buffer_.capacity() > 4 * kBufferBytes) {

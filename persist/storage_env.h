@@ -64,6 +64,10 @@ class StorageEnv final : public leveldb::EnvWrapper {
   /// `disk` may be null: then files are written through `base`, without pre-allocation and without
   /// syncs of directories (an in-memory Env needs neither).
   StorageEnv(leveldb::Env* base, Disk* disk, Options options);
+  StorageEnv(const StorageEnv&) = delete;
+  StorageEnv& operator=(const StorageEnv&) = delete;
+  StorageEnv(StorageEnv&&) = delete;
+  StorageEnv& operator=(StorageEnv&&) = delete;
   /// Runs what is still queued, then joins the thread. REQUIRES: databases on it are closed.
   ~StorageEnv() override;
 

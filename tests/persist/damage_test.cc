@@ -1,14 +1,19 @@
 // Flipped bits, lost and torn files: what was acknowledged is found unchanged, or the start is
 // refused with words that name the file and the remedy. Nothing in between.
+#include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include <glog/logging.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <leveldb/db.h>
+#include <leveldb/write_batch.h>
 
+#include "persist/codec.h"
 #include "persist/log_store.h"
 #include "tests/persist/fault_env.h"
 #include "tests/persist/log_workload.h"
@@ -218,6 +223,92 @@ TEST_F(Damage, AManifestWhoseLastLengthIsDamagedIsRefused) {
   const auto store = LogStore::Open(SmallOptions(&env_, &random_));
   ASSERT_FALSE(store) << "LevelDB alone drops the edit in silence";
   EXPECT_THAT(store.error().message, HasSubstr("its length is damaged"));
+}
+
+// Bytes that are sound each by itself and do not belong together: a stale or misplaced block, a
+// lost delete, a lost tail. Made through LevelDB itself, so that only our own checks can tell.
+class Forged : public Damage {
+ protected:
+  void SetUp() override {
+    for (int i = 0; i < 6; ++i) {
+      auto store = LogStore::Open(SmallOptions(&env_, &random_));
+      ASSERT_TRUE(store);
+      const LogBatch batch = model_.Append("value");
+      ASSERT_TRUE((*store)->Write(batch));
+      model_.Apply(batch);
+    }
+  }
+
+  Error OpenAfter(const std::function<void(leveldb::WriteBatch*)>& forge) {
+    {
+      StorageEnv env(&env_, &env_, StorageEnv::Options::Plain());
+      leveldb::Options options;
+      options.env = &env;
+      leveldb::DB* raw = nullptr;
+      CHECK(leveldb::DB::Open(options, "/data/raft", &raw).ok());
+      const std::unique_ptr<leveldb::DB> db(raw);
+      env.DrainBackground();
+      leveldb::WriteBatch writes;
+      forge(&writes);
+      leveldb::WriteOptions synced;
+      synced.sync = true;
+      CHECK(db->Write(synced, &writes).ok());
+      env.DrainBackground();
+    }
+    const auto store = LogStore::Open(SmallOptions(&env_, &random_));
+    EXPECT_FALSE(store);
+    EXPECT_TRUE(store || store.error().kind == ErrorKind::kDamaged);
+    return store ? Error{} : store.error();
+  }
+};
+
+TEST_F(Forged, ABatchOfAnotherHistory) {
+  const raft::Entry& third = model_.entries[2];
+  const raft::Entry other = MakeEntry(12345, third.term, third.index, "value");
+  const Error error = OpenAfter([&](leveldb::WriteBatch* writes) {
+    writes->Put(EntryKey(3), EncodeBatch(12345, std::span(&other, 1)));
+  });
+  EXPECT_THAT(error.message, HasSubstr("entry 3 does not continue the chain"));
+}
+
+TEST_F(Forged, ALostBatchInTheMiddle) {
+  const Error error = OpenAfter([](leveldb::WriteBatch* writes) { writes->Delete(EntryKey(3)); });
+  EXPECT_THAT(error.message, HasSubstr("after entry 2 comes entry 4"));
+}
+
+TEST_F(Forged, ALostEnd) {
+  const Error error = OpenAfter([](leveldb::WriteBatch* writes) { writes->Delete(EntryKey(6)); });
+  EXPECT_THAT(error.message, HasSubstr("ends at entry 5"));
+  EXPECT_THAT(error.message, HasSubstr("entry 6 of term 1 was the last"));
+}
+
+TEST_F(Forged, AnEntryBehindTheEnd) {
+  const raft::Entry seventh = MakeEntry(model_.last_chain(), 1, 7, "never acknowledged");
+  const Error error = OpenAfter([&](leveldb::WriteBatch* writes) {
+    writes->Put(EntryKey(7), EncodeBatch(model_.last_chain(), std::span(&seventh, 1)));
+  });
+  EXPECT_THAT(error.message, HasSubstr("ends at entry 7"));
+}
+
+TEST_F(Forged, AnOlderHardState) {
+  StoredState state;
+  state.last = model_.entries.back().id();
+  state.last_chain = model_.last_chain();
+  const Error error = OpenAfter([&](leveldb::WriteBatch* writes) {
+    writes->Put(std::string(kStateKey), EncodeState(state));  // Term 0, and entries of term 1.
+  });
+  EXPECT_THAT(error.message, HasSubstr("hard state (term 0) does not fit"));
+}
+
+TEST_F(Forged, NoHardStateOrNoIdentity) {
+  EXPECT_THAT(OpenAfter([](leveldb::WriteBatch* writes) {
+                writes->Delete(std::string(kStateKey));
+              }).message,
+              HasSubstr("holds no hard state"));
+  EXPECT_THAT(OpenAfter([](leveldb::WriteBatch* writes) {
+                writes->Delete(std::string(kIdentityKey));
+              }).message,
+              HasSubstr("holds no identity"));
 }
 
 // Rot that comes while the server runs, in what is no longer in memory.
