@@ -57,8 +57,9 @@ struct ChannelOptions {
   /// frame_bytes_max and container_size_max hold for answers, frame_bytes_max for calls too.
   Limits limits{};
   std::uint32_t calls_max = 100'000;
-  /// Calls are refused as overloaded while more bytes than this wait to be sent.
-  std::size_t output_bytes_max = 64 << 20;
+  /// Calls are refused as overloaded while more bytes than this wait to be sent. With the largest
+  /// frame on top it has to stay below Limits::output_bytes_max, at which the stream gives up.
+  std::size_t output_bytes_max = 8 << 20;
 };
 
 struct CallOptions {

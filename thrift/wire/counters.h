@@ -1,7 +1,9 @@
 // What the wire counts. Only ever rising but the gauges; read from any thread.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -45,12 +47,12 @@ struct Counters {
   Count replies{0};
   Count read_pauses{0};   // back-pressure began on a connection
   Count output_bytes{0};  // gauge: bytes that wait to be sent
-  Count refusals[kRefusals] = {};
+  std::array<Count, kRefusals> refusals{};
 
-  void Refuse(Refusal refusal) { refusals[static_cast<std::size_t>(refusal)]++; }
+  void Refuse(Refusal refusal) { ++refusals.at(static_cast<std::size_t>(refusal)); }
 
   [[nodiscard]] std::uint64_t refused(Refusal refusal) const {
-    return refusals[static_cast<std::size_t>(refusal)].load(std::memory_order_relaxed);
+    return refusals.at(static_cast<std::size_t>(refusal)).load(std::memory_order_relaxed);
   }
 };
 

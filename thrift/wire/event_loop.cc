@@ -247,9 +247,9 @@ void EventLoop::CancelTurnEnd(TurnEndHook* hook) {
 
 void EventLoop::RunTurnEndHooks() {
   turn_end_running_.swap(turn_end_);
-  // By position: a hook may cancel another one that has not run yet.
-  for (std::size_t i = 0; i < turn_end_running_.size(); ++i) {
-    TurnEndHook* const hook = std::exchange(turn_end_running_[i], nullptr);
+  // By reference: a hook may cancel another one that has not run yet.
+  for (TurnEndHook*& slot : turn_end_running_) {
+    TurnEndHook* const hook = std::exchange(slot, nullptr);
     if (hook != nullptr) {
       hook->turn_end_slot_ = SIZE_MAX;
       hook->OnTurnEnd();

@@ -28,12 +28,10 @@ class TurnEndHook {
   TurnEndHook& operator=(const TurnEndHook&) = delete;
   TurnEndHook(TurnEndHook&&) = delete;
   TurnEndHook& operator=(TurnEndHook&&) = delete;
+  virtual ~TurnEndHook() = default;
 
   /// Called on the loop. May request another turn end, which then is the next turn's.
   virtual void OnTurnEnd() = 0;
-
- protected:
-  virtual ~TurnEndHook() = default;
 
  private:
   friend class EventLoop;
@@ -50,6 +48,10 @@ class EventLoop final : public Scheduler {
   EventLoop();
   /// REQUIRES: Run is not running. Tasks that still wait are destroyed without having run.
   ~EventLoop() override;
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+  EventLoop(EventLoop&&) = delete;
+  EventLoop& operator=(EventLoop&&) = delete;
 
   void Post(Task task) override;
   TimerId PostAfter(std::int64_t delay_ns, Task task) override;

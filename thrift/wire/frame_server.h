@@ -62,7 +62,7 @@ class FrameServer {
   /// All must outlive the server.
   FrameServer(EventLoop& loop, ServerBudget& budget, Counters& counters, Options options,
               ServiceFactory factory);
-  /// Closes all without waiting for output.
+  /// Closes all without waiting for output. Not to be called inside a handler of its own.
   ~FrameServer();
   FrameServer(const FrameServer&) = delete;
   FrameServer& operator=(const FrameServer&) = delete;

@@ -171,7 +171,7 @@ void FrameSocket::AfterSend(std::size_t before) {
 
 void FrameSocket::Flush() {
   while (!output_.empty() && (phase_ == Phase::kOpen || phase_ == Phase::kSendingRest)) {
-    std::array<iovec, kPiecesPerSend> pieces;
+    std::array<iovec, kPiecesPerSend> pieces{};
     const int count = output_.Gather(pieces.data(), kPiecesPerSend);
     const IoResult result = stream_->Write(pieces.data(), count);
     ++counters_.send_calls;
@@ -281,6 +281,7 @@ void FrameSocket::OnTurnEnd() {
     paused_ = false;
     received_ns_ = loop_.NowNs();
     DeliverFrames();
+    UpdateEvents();
   }
   if (!wants_write_) {
     Flush();

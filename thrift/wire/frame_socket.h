@@ -53,7 +53,7 @@ class FrameSocket final : public TurnEndHook, public std::enable_shared_from_thi
   /// All must outlive it; `budget` may be null. Call Start next.
   FrameSocket(EventLoop& loop, std::unique_ptr<Stream> stream, const Limits& limits,
               Counters& counters, ServerBudget* budget);
-  ~FrameSocket();
+  ~FrameSocket() override;
   FrameSocket(const FrameSocket&) = delete;
   FrameSocket& operator=(const FrameSocket&) = delete;
   FrameSocket(FrameSocket&&) = delete;

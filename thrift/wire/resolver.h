@@ -35,14 +35,18 @@ class Resolver {
   virtual void Resolve(const HostPort& host_port, Done done) = 0;
 };
 
-/// getaddrinfo on a thread of its own, started at the first name that needs it: /etc/hosts, nsswitch
-/// and all. Numeric hosts are answered without it.
+/// getaddrinfo on a thread of its own, started at the first name that needs it: /etc/hosts,
+/// nsswitch and all. Numeric hosts are answered without it.
 class SystemResolver final : public Resolver {
  public:
   /// `scheduler` must outlive the resolver.
   explicit SystemResolver(Scheduler& scheduler);
   /// Waits for a lookup under way; callbacks not yet made are dropped.
   ~SystemResolver() override;
+  SystemResolver(const SystemResolver&) = delete;
+  SystemResolver& operator=(const SystemResolver&) = delete;
+  SystemResolver(SystemResolver&&) = delete;
+  SystemResolver& operator=(SystemResolver&&) = delete;
 
   void Resolve(const HostPort& host_port, Done done) override;
 

@@ -88,7 +88,10 @@ class Dialer final : public FrameSocket::Handler, public std::enable_shared_from
     early_.Clear();
   }
 
-  void OnFrame(std::string_view payload) override { callbacks_.on_frame(payload); }
+  void OnFrame(std::string_view payload) override {
+    const auto keep = shared_from_this();  // the callback may destroy the stream, and so itself
+    callbacks_.on_frame(payload);
+  }
 
   void OnTooLarge(std::string_view /*head*/, std::uint64_t declared_bytes) override {
     OnRefused(Refusal::kFrameTooLarge, std::to_string(declared_bytes) + " bytes");
