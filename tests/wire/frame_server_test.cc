@@ -152,6 +152,24 @@ TEST(FrameServerTest, StopsReadingAtTheBoundOfBytesInFlight) {
   EXPECT_EQ(server.state.parked.size(), (1'000 + poll.size() - 1) / poll.size());
 }
 
+TEST(FrameServerTest, ReadsAgainAfterAPauseThoughItsOutputIsBlocked) {
+  Limits limits;
+  limits.calls_in_flight_max = 4;
+  TestServer server(limits);
+  RawClient client(server.address, 4'096);
+  const std::string large = Framed(GetCall(Protocol::kBinary, 1, "/size/4000000"));
+  client.Write(large + large + large);
+  ASSERT_TRUE(RunUntil(server.loop, [&] { return server.state.handled == 3; }));
+  ASSERT_GT(server.counters.output_bytes.load(), 0U) << "the kernel has taken it all";
+  for (int i = 0; i < 4; ++i) {
+    client.Write(Framed(PollCall(Protocol::kBinary, i, 60'000)));
+  }
+  ASSERT_TRUE(RunUntil(server.loop, [&] { return server.counters.read_pauses.load() == 1; }));
+  server.state.WakeAll(1);
+  client.Write(Framed(GetCall(Protocol::kBinary, 9, "/a")));
+  EXPECT_TRUE(RunUntil(server.loop, [&] { return server.state.handled == 8; }));
+}
+
 TEST(FrameServerTest, LimitsConnectionsInTotalAndPerAddress) {
   for (const bool per_address : {false, true}) {
     ServerLimits server_limits;
