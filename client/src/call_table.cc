@@ -114,6 +114,7 @@ void CallTable::MakeNoOp(Call& call) {
   nothing.ops.push_back(ToIdl(Op::Check("/")));
   nothing.__isset.ops = true;
   call.request = std::move(nothing);
+  call.no_op = true;
   call.attempts_unknown = 0;
   call.last_refusal.reset();
   Requeue(call);
@@ -135,8 +136,21 @@ CallDone CallTable::Abandon(Call& call) {
         Requeue(it->second);
       }
     }
+    FreeTail();
   }
   return done;
+}
+
+void CallTable::FreeTail() {
+  while (!numbered_.empty()) {
+    const auto [seq, id] = *numbered_.rbegin();
+    Call& last = calls_.at(id);
+    if (!last.no_op || last.attempt != 0 || last.attempts_unknown > 0 || seq != next_seq_ - 1) {
+      return;
+    }
+    (void)Take(last);
+    next_seq_ = seq;
+  }
 }
 
 bool CallTable::FillRefused(std::int64_t seq) {
@@ -165,6 +179,12 @@ Call* CallTable::FirstPastDeadline(BootTime now) {
     return nullptr;
   }
   return Find(deadlines_.begin()->second);
+}
+
+bool CallTable::FreeUnderWay() const {
+  return std::any_of(calls_.begin(), calls_.end(), [](const auto& entry) {
+    return entry.second.kind == CallKind::kFree && entry.second.attempt != 0;
+  });
 }
 
 BootTime CallTable::OldestWriteSent() const {

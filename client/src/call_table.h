@@ -34,6 +34,7 @@ struct Call {
   CallDone done;  // Empty once called: then the call is only carried on for its number.
   std::size_t bytes = 0;
   bool stale_read = false;
+  bool no_op = false;  // A write without effect, see CallTable.
 
   // Writes: the session's number for it, given when it is first sent; never changed. 0: none yet.
   std::int64_t seq = 0;
@@ -49,8 +50,9 @@ struct Call {
 
 // Invariants:
 //   1. Numbers are dense and rise with ids. A number given out belongs to one write until the write
-//      is answered; if the write is given up while it certainly has not been executed, a write
-//      without effect takes its place, because the cluster executes n + 1 only after n.
+//      is answered. If the write is given up while it certainly has not been executed, its number
+//      is free again if it is the last one; otherwise a write without effect takes its place,
+//      because the cluster executes n + 1 only after n.
 //   2. A write without an answer is kept, also after its caller has been told kUnknownOutcome: it
 //   is
 //      repeated under its number until an answer comes, or all that follow would wait for ever.
@@ -70,6 +72,9 @@ class CallTable {
   void MarkSent(Call& call, BootTime now);
   // The attempt under way is over without an answer, executed or not: it is sent again.
   void Requeue(Call& call);
+  // Gives back the last numbers as far as nothing but waiting writes without effect have them. Such
+  // calls are gone afterwards.
+  void FreeTail();
   // As Requeue, for all under way: the connection is gone.
   void RequeueAll();
   // The attempt under way was certainly not executed.
@@ -102,8 +107,20 @@ class CallTable {
   BootTime EarliestDeadline() const;
   Call* FirstPastDeadline(BootTime now);
 
+  template <class RequestT>
+  Call* FirstOf() {
+    for (auto& [id, call] : calls_) {
+      if (std::holds_alternative<RequestT>(call.request)) {
+        return &call;
+      }
+    }
+    return nullptr;
+  }
+
   Call* First() { return calls_.empty() ? nullptr : &calls_.begin()->second; }
 
+  // A call that needs no session has been sent and is not answered.
+  bool FreeUnderWay() const;
   // When the oldest attempt of a write under way was sent; max if none is.
   BootTime OldestWriteSent() const;
 

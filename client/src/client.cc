@@ -254,4 +254,8 @@ Status Client::Close(CallOptions options) {
   });
 }
 
+void Client::CloseAsync(CallOptions options, Callback<void> done) {
+  internal::CloseSession(*core_, How(*core_, options.timeout), Posted(*core_, std::move(done)));
+}
+
 }  // namespace conclave

@@ -233,6 +233,7 @@ void Core::OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, Rp
   } else {
     OnCallFailure(*call, std::get<wire::CallFailure>(result.error()));
   }
+  LeaveWhenAnswered();
   Pump();
   ArmDeadlines();
 }
@@ -274,7 +275,7 @@ void Core::OnDeclaredError(Call& call, const idl::CoordError& declared) {
         return;
       }
       calls_.NotExecuted(call);
-      if (error.code == Code::kNoSpace && call.attempts_unknown == 0) {
+      if (error.code == Code::kNoSpace && call.attempts_unknown == 0 && !call.no_op) {
         GiveUp(call, std::move(error));  // Nothing will change soon: the caller should know.
         return;
       }
@@ -286,11 +287,6 @@ void Core::OnDeclaredError(Call& call, const idl::CoordError& declared) {
     case Action::kSessionOver:
       if (call.kind == CallKind::kFree) {
         Finish(call, std::move(error));
-        return;
-      }
-      if (write && std::holds_alternative<CloseRequest>(call.request)) {
-        Finish(call, Reply(idl::CloseResult()));  // What was asked for is the case.
-        End(SessionState::kClosed, error.message);
         return;
       }
       calls_.NotExecuted(call);
@@ -364,6 +360,7 @@ void Core::Retry(Call& call, Error why) {
   if (pump_timer_ == 0) {
     pump_timer_ = After(retry_backoff_.Next(), &Core::OnRetryTimer);
   }
+  calls_.FreeTail();
 }
 
 void Core::OnRetryTimer() {
@@ -419,8 +416,13 @@ Error Core::DeadlineError(const Call& call) const {
 void Core::OnDeadlines() {
   deadline_timer_ = 0;
   deadline_armed_ = BootTime::max();
+  bool unanswered = false;
   while (Call* call = calls_.FirstPastDeadline(seams_.loop->Now())) {
+    unanswered = unanswered || call->attempt != 0;
     GiveUp(*call, DeadlineError(*call));
+  }
+  if (unanswered && !options_.open_session) {
+    MoveAway("it does not answer");  // Without a session no heartbeat finds that out.
   }
   Pump();
   ArmDeadlines();

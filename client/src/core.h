@@ -139,6 +139,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, RpcResult result);
   void LearnNextSeq();
   void OnHandshakeError(const RpcError& error);
+  void LeaveWhenAnswered();
   void BecomeReady();
   void SendHeartbeat();
   void SendPing();
@@ -198,6 +199,8 @@ class Core : public std::enable_shared_from_this<Core> {
   bool next_seq_known_ = true;
   bool closing_ = false;
   bool ever_ready_ = false;
+  // The member cannot open or take the session; it is left once it has answered what needs none.
+  bool leaving_ = false;
   bool heartbeat_in_flight_ = false;
   int elsewhere_hops_ = 0;
   BootTime ready_at_{};

@@ -124,6 +124,7 @@ void Core::DropConnection() {
   home_.reset();
   phase_ = Phase::kIdle;
   heartbeat_in_flight_ = false;
+  leaving_ = false;
   trouble_since_.reset();
   CancelTimer(connect_timer_);
   CancelTimer(heartbeat_timer_);
@@ -278,7 +279,15 @@ void Core::OnHandshakeError(const RpcError& error) {
   } else if (std::get<wire::CallFailure>(error).kind == wire::CallFailure::Kind::kClosed) {
     return;  // The channel reports its end itself.
   }
-  OnClosed(TextOf(error));
+  last_problem_ = TextOf(error);
+  leaving_ = true;
+  LeaveWhenAnswered();
+}
+
+void Core::LeaveWhenAnswered() {
+  if (leaving_ && !calls_.FreeUnderWay()) {
+    OnClosed(std::string(last_problem_));
+  }
 }
 
 void Core::BecomeReady() {

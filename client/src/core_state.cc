@@ -226,6 +226,11 @@ void Core::Expire(const std::string& reason) {
   if (phase_ == Phase::kOver) {
     return;
   }
+  if (Call* close = calls_.FirstOf<CloseRequest>(); close != nullptr && close->seq != 0) {
+    Finish(*close, Reply(idl::CloseResult()));  // The end that was asked for; its answer was lost.
+    End(SessionState::kClosed, reason);
+    return;
+  }
   SetState(SessionState::kLost, reason);
   End(SessionState::kExpired, reason);
 }

@@ -187,31 +187,43 @@ void Election::GetLeaderAsync(CallOptions options, Callback<std::optional<Leader
              Posted(*state_->core, std::move(done)));
 }
 
+void Observation::Start(const std::shared_ptr<Core>& core, const std::string& path,
+                        std::function<void(const std::optional<Leader>&)> changed,
+                        CallOptions options, std::function<void(Result<Observation>)> done) {
+  auto state = std::make_shared<State>();
+  state->core = core;
+  state->path = path;
+  state->changed = std::move(changed);
+  const internal::CallHow how{.deadline = core->DeadlineAfter(options.timeout), .unbounded = false};
+  internal::CreatePath(*core, path, how, [state, how, done = std::move(done)](const Status& made) {
+    if (!made.ok()) {
+      done(made.error());
+      return;
+    }
+    state->Start(how, [state, done](const Result<std::int64_t>& registered) {
+      if (!registered.ok()) {
+        done(registered.error());
+        return;
+      }
+      Observation observation;
+      observation.state_ = state;
+      done(std::move(observation));
+      state->Read();
+    });
+  });
+}
+
 Result<Observation> Election::Observe(std::function<void(const std::optional<Leader>&)> changed,
                                       CallOptions options) {
-  auto state = std::make_shared<Observation::State>();
-  state->core = state_->core;
-  state->path = state_->path;
-  state->changed = std::move(changed);
-  const internal::CallHow how{.deadline = state->core->DeadlineAfter(options.timeout),
-                              .unbounded = false};
-  const auto started = Block<std::int64_t>(*state->core, [&](OnLoop<std::int64_t> done) {
-    internal::CreatePath(*state->core, state->path, how,
-                         [state, how, done = std::move(done)](const Status& made) {
-                           if (made.ok()) {
-                             state->Start(how, done);
-                           } else {
-                             done(made.error());
-                           }
-                         });
+  return Block<Observation>(*state_->core, [&](OnLoop<Observation> done) {
+    Observation::Start(state_->core, state_->path, std::move(changed), options, std::move(done));
   });
-  if (!started.ok()) {
-    return started.error();
-  }
-  state->core->RunOnLoop([state] { state->Read(); });
-  Observation observation;
-  observation.state_ = std::move(state);
-  return observation;
+}
+
+void Election::ObserveAsync(std::function<void(const std::optional<Leader>&)> changed,
+                            CallOptions options, Callback<Observation> done) {
+  Observation::Start(state_->core, state_->path, std::move(changed), options,
+                     Posted(*state_->core, std::move(done)));
 }
 
 const std::string& Election::path() const { return state_->path; }

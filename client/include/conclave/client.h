@@ -31,7 +31,7 @@ struct WatchOptions {
   std::chrono::milliseconds timeout{0};
   bool with_values = false;  // Events of creations and changes bring the new value.
   // Also tell of what happened behind this cursor. Not set: from now on.
-  std::optional<Cursor> from;
+  std::optional<Cursor> from = std::nullopt;
 };
 
 struct ChildrenOptions {
@@ -158,6 +158,7 @@ class Client {
   void Detach();
   // Ends the session, its ephemerals and locks at once. Calls made later fail with kSessionExpired.
   Status Close(CallOptions options = {});
+  void CloseAsync(CallOptions options, Callback<void> done);
 
  private:
   friend class Lock;

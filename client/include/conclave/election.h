@@ -33,6 +33,11 @@ class Observation {
  private:
   friend class Election;
   struct State;
+
+  static void Start(const std::shared_ptr<internal::Core>& core, const std::string& path,
+                    std::function<void(const std::optional<Leader>&)> changed, CallOptions options,
+                    std::function<void(Result<Observation>)> done);
+
   std::shared_ptr<State> state_;
 };
 
@@ -62,6 +67,9 @@ class Election {
   // created if it is missing. It ends with the session; Options::on_session tells.
   Result<Observation> Observe(std::function<void(const std::optional<Leader>&)> changed,
                               CallOptions options = {});
+
+  void ObserveAsync(std::function<void(const std::optional<Leader>&)> changed, CallOptions options,
+                    Callback<Observation> done);
 
   const std::string& path() const;
 

@@ -67,7 +67,7 @@ class Grant {
 
 struct LockOptions {
   // Data of the contender's znode: who holds or waits, for operators. Up to 64 KiB.
-  std::string holder;
+  std::string holder = {};
 };
 
 // Thread: any. Acquisitions through one Lock object contend with each other like those of different
