@@ -37,13 +37,32 @@ DEFINE_uint32(election_ticks_min, 30, "least ticks without a leader before an el
 DEFINE_uint32(election_ticks_max, 60, "most ticks without a leader before an election");
 DEFINE_int64(session_timeout_min_ms, 1'000, "shortest session timeout granted");
 DEFINE_int64(session_timeout_max_ms, 600'000, "longest session timeout granted");
+DEFINE_int64(
+    touch_interval_ms, 100,
+    "how often heartbeats of sessions travel to the leader; at most a fifth of the shortest "
+    "session timeout");
+DEFINE_int64(session_bucket_ms, 100,
+             "how often expired sessions are looked for; at most half of the shortest timeout");
+DEFINE_uint64(request_bytes_max, std::uint64_t{4} << 20, "largest write a client may make");
+DEFINE_uint64(read_bytes_max, std::uint64_t{1} << 20, "largest page of a listing of children");
 DEFINE_uint64(log_bytes_max, std::uint64_t{8} << 30,
               "size of the log at which writes are refused (there is no compaction yet)");
+DEFINE_uint64(log_reserve_bytes, std::uint64_t{64} << 20,
+              "room past --log_bytes_max for deletes and ends of sessions");
 DEFINE_uint64(free_space_min_bytes, std::uint64_t{256} << 20,
               "free space on the disk below which writes are refused");
 DEFINE_uint64(pending_bytes_max, std::uint64_t{64} << 20,
               "bytes of unanswered writes at which new ones are refused as overloaded");
-DEFINE_uint64(watch_window_bytes, std::uint64_t{64} << 20,
+DEFINE_uint64(pending_requests_max, 65'536,
+              "unanswered writes at which new ones are refused as overloaded; for reads likewise");
+DEFINE_int64(write_timeout_ms, 10'000, "deadline of a write that names none");
+DEFINE_int64(read_timeout_ms, 10'000, "deadline of a read that names none");
+DEFINE_int64(stop_drain_ms, 2'000, "how long an orderly end waits for requests under way");
+DEFINE_int64(poll_wait_ms_max, 60'000, "longest wait of a poll for events");
+DEFINE_uint64(watch_window_changes, 200'000, "past changes kept at most, whatever their size");
+DEFINE_uint64(session_events_max, 1'024,
+              "events queued for one session; more are read from the past changes later");
+DEFINE_uint64(watch_window_bytes, std::uint64_t{24} << 20,
               "memory for past changes, from which returning clients are told what they missed");
 DEFINE_int32(io_threads, -1,
              "loops for client sockets besides the core's; -1: one for a cluster of one member on "
@@ -155,9 +174,21 @@ void FillServerOptions(server::Options& options) {
   options.election_ticks_max = FLAGS_election_ticks_max;
   options.session_timeout_min_ms = FLAGS_session_timeout_min_ms;
   options.session_timeout_max_ms = FLAGS_session_timeout_max_ms;
+  options.touch_interval_ms = FLAGS_touch_interval_ms;
+  options.session_bucket_ms = FLAGS_session_bucket_ms;
+  options.request_bytes_max = FLAGS_request_bytes_max;
+  options.read_bytes_max = FLAGS_read_bytes_max;
   options.log_bytes_max = FLAGS_log_bytes_max;
+  options.log_reserve_bytes = FLAGS_log_reserve_bytes;
   options.free_space_min_bytes = FLAGS_free_space_min_bytes;
   options.pending_bytes_max = FLAGS_pending_bytes_max;
+  options.pending_requests_max = FLAGS_pending_requests_max;
+  options.write_timeout_ms = FLAGS_write_timeout_ms;
+  options.read_timeout_ms = FLAGS_read_timeout_ms;
+  options.stop_drain_ms = FLAGS_stop_drain_ms;
+  options.poll_wait_ms_max = FLAGS_poll_wait_ms_max;
+  options.watch_window_changes = FLAGS_watch_window_changes;
+  options.session_events_max = FLAGS_session_events_max;
   options.watch_window_bytes = FLAGS_watch_window_bytes;
 }
 

@@ -22,6 +22,7 @@
 #include "coord/doors/system.h"
 #include "coord/doors/version.h"
 #include "coord/server/server.h"
+#include "persist/disk.h"
 #include "thrift/wire/counters.h"
 #include "thrift/wire/event_loop.h"
 #include "thrift/wire/frame_server.h"
@@ -248,6 +249,7 @@ class Process {
     seams.log = &log_executor_;
     seams.transport = &links_;
     seams.env = leveldb::Env::Default();
+    seams.disk = persist::PosixDisk();
     seams.wall_clock = &wall_clock_;
     seams.random = &random_;
     seams.metrics = &metrics_;

@@ -305,11 +305,13 @@ idl::MemberInfo MemberToWire(const server::Status& status, const server::MemberS
   wire.clientAddress = member.client_address;
   wire.adminAddress = member.admin_address;
   wire.reachable = member.connected;
+  if (member.self || member.reported) {
+    wire.role = RoleToWire(member.role);
+    wire.term = static_cast<std::int64_t>(member.term);
+    wire.commitIndex = static_cast<std::int64_t>(member.commit_index);
+    wire.appliedIndex = static_cast<std::int64_t>(member.applied_index);
+  }
   if (member.self) {
-    wire.role = RoleToWire(status.role);
-    wire.term = static_cast<std::int64_t>(status.term);
-    wire.commitIndex = static_cast<std::int64_t>(status.commit_index);
-    wire.appliedIndex = static_cast<std::int64_t>(status.applied_index);
     wire.leader = static_cast<std::int64_t>(status.leader);
     wire.version = kVersion;
     wire.__set_ageMs(0);

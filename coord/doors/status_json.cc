@@ -19,6 +19,12 @@ nlohmann::ordered_json MembersJson(const server::Status& s) {
                                      {"peer_address", m.peer_address},
                                      {"client_address", m.client_address},
                                      {"admin_address", m.admin_address}};
+    if (m.self || m.reported) {
+      member["role"] = server::RoleName(m.role);
+      member["term"] = m.term;
+      member["commit_index"] = m.commit_index;
+      member["applied_index"] = m.applied_index;
+    }
     if (m.incarnation != 0) {
       member["incarnation"] = Hex(m.incarnation);
     }

@@ -98,15 +98,9 @@ Checked CheckSessions(const Options& o) {
 Checked CheckBounds(const Options& o) {
   constexpr std::size_t kRequestLeast = 4096;
   constexpr std::size_t kRequestMost = std::size_t{64} << 20;
-  constexpr std::size_t kOverhead = 1024;  // header and paths beside the value
   if (Checked c = AtLeast("request_bytes_max", o.request_bytes_max, kRequestLeast); !c) return c;
   if (Checked c = AtMost("request_bytes_max", o.request_bytes_max, kRequestMost,
                          "an entry must fit into memory several times");
-      !c) {
-    return c;
-  }
-  if (Checked c = AtMost("value_bytes_max", o.value_bytes_max, o.request_bytes_max - kOverhead,
-                         "--request_bytes_max less 1024");
       !c) {
     return c;
   }
@@ -126,7 +120,6 @@ Checked CheckWatchesAndPace(const Options& o) {
   if (Checked c = AtLeast("watch_window_bytes", o.watch_window_bytes, kOne); !c) return c;
   if (Checked c = AtLeast("watch_window_changes", o.watch_window_changes, kOne); !c) return c;
   if (Checked c = AtLeast("session_events_max", o.session_events_max, kOne); !c) return c;
-  if (Checked c = AtLeast("session_event_bytes_max", o.session_event_bytes_max, kOne); !c) return c;
   if (Checked c = AtLeast<std::int64_t>("poll_wait_ms_max", o.poll_wait_ms_max, 1); !c) return c;
   if (Checked c = AtLeast<std::int64_t>("write_timeout_ms", o.write_timeout_ms, 1); !c) return c;
   if (Checked c = AtLeast<std::int64_t>("read_timeout_ms", o.read_timeout_ms, 1); !c) return c;

@@ -1,5 +1,5 @@
 // Everything about one member that is chosen before it starts. `conclaved` fills this from flags of
-// the same names; tests construct it. Nothing here is read from the environment.
+// the same names (but for what says that it is none); tests construct it. Nothing here is read from the environment.
 #pragma once
 
 #include <cstddef>
@@ -59,10 +59,8 @@ struct Options {
 
   // --- bounds -----------------------------------------------------------------------------------
 
-  // --value_bytes_max: largest data of one znode; also bounds a multi together with
-  // request_bytes_max.
-  std::size_t value_bytes_max = std::size_t{1} << 20;
-  // --request_bytes_max: largest encoded entry a client may cause.
+  // --request_bytes_max: largest encoded entry a client may cause. (What a value, a path or a multi
+  // may hold is no option: tree::Limits, which all members share.)
   std::size_t request_bytes_max = std::size_t{4} << 20;
   // --pending_requests_max, --pending_bytes_max: writes accepted at this member and not yet
   // answered. Past either, new ones are refused as overloaded; deletes, closes and heartbeats have
@@ -72,7 +70,7 @@ struct Options {
   // --read_bytes_max: body of one answer of `children`; the caller pages on.
   std::size_t read_bytes_max = std::size_t{1} << 20;
   // --log_bytes_max: the log is not compacted yet, so it is bounded: past this, writes are refused
-  // (kNoSpace). Deletes and session closes still pass within log_reserve_bytes more.
+  // (kNoSpace). --log_reserve_bytes: deletes and session closes still pass within so much more.
   std::uint64_t log_bytes_max = std::uint64_t{8} << 30;
   std::uint64_t log_reserve_bytes = std::uint64_t{64} << 20;
   // --free_space_min_bytes: with less room than this on the disk writes are refused in the same
@@ -83,12 +81,10 @@ struct Options {
 
   // --watch_window_bytes, --watch_window_changes: how much of the past a returning client can be
   // given, whichever ends first.
-  std::size_t watch_window_bytes = std::size_t{64} << 20;
+  std::size_t watch_window_bytes = std::size_t{24} << 20;
   std::size_t watch_window_changes = 200'000;
-  // --session_events_max, --session_event_bytes_max: events queued for one session before its queue
-  // is dropped and refilled from the window.
-  std::size_t session_events_max = 10'000;
-  std::size_t session_event_bytes_max = std::size_t{1} << 20;
+  // --session_events_max: events queued for one session; more are read from the window later.
+  std::size_t session_events_max = 1'024;
   // --poll_wait_ms_max: a poll is answered after this even if nothing happened.
   std::int64_t poll_wait_ms_max = 60'000;
 
@@ -97,9 +93,10 @@ struct Options {
   // --write_timeout_ms, --read_timeout_ms: deadline of a request that names none.
   std::int64_t write_timeout_ms = 10'000;
   std::int64_t read_timeout_ms = 10'000;
-  // --apply_slice_entries: entries applied before ticks and peers get their turn.
+  // Entries applied before ticks and peers get their turn. No flag.
   std::size_t apply_slice_entries = 512;
-  // --digest_interval: digests are compared at every index divisible by this.
+  // Digests are compared at every index divisible by this. No flag: members with different ones
+  // would compare nothing.
   std::uint64_t digest_interval = 256;
   // --stop_drain_ms: an orderly stop waits this long for requests under way.
   std::int64_t stop_drain_ms = 2000;

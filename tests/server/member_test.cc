@@ -103,7 +103,6 @@ TEST(MemberTest, OverloadIsRefusedAndWhatRelievesItIsNot) {
 TEST(MemberTest, RequestsOverTheirLimitsAreRefusedByName) {
   Cluster cluster(Tuned(
       [](Options& options) {
-        options.value_bytes_max = 1024;
         options.request_bytes_max = 8192;
       },
       1));
@@ -309,7 +308,7 @@ TEST(MemberTest, OptionsAreRefusedByTheNameOfTheFlag) {
             std::string::npos);
   EXPECT_NE(refused([](Options& o) { o.election_ticks_min = 3; }).find("--election_ticks_min"),
             std::string::npos);
-  EXPECT_NE(refused([](Options& o) { o.value_bytes_max = 1U << 30U; }).find("--value_bytes_max"),
+  EXPECT_NE(refused([](Options& o) { o.read_bytes_max = 1; }).find("--read_bytes_max"),
             std::string::npos);
   EXPECT_NE(refused([](Options& o) { o.touch_interval_ms = 5000; }).find("--touch_interval_ms"),
             std::string::npos);

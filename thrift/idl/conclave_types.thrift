@@ -196,7 +196,11 @@ struct Head {
    * before the state that the reply shows: deliver them first.
    */
   4: optional list<Event> events,
-  /** The session's cursor after these events; what the next poll should name. */
+  /**
+   * The session's cursor after these events; what the next poll should name. With ctx.noEvents
+   * instead how far polls must have come before this reply is handed to the application: then it
+   * must not be named in a poll before events up to it have been taken.
+   */
   5: optional Cursor cursor,
   /**
    * True: between the cursor that was named and `cursor` events may have been lost, because the
