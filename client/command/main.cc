@@ -1,0 +1,91 @@
+// conclave: the command line of a Conclave cluster.
+
+#include <algorithm>
+#include <cstdlib>
+#include <iterator>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <conclave/version.h>
+#include <fmt/format.h>
+
+#include "client/command/context.h"
+
+namespace conclave::command {
+namespace {
+
+constexpr char kDefaultEndpoints[] = "127.0.0.1:9001,127.0.0.1:9002,127.0.0.1:9003";
+
+constexpr char kFooter[] =
+    "Examples:\n"
+    "  conclave create -p /app/config '{\"color\": \"red\"}'\n"
+    "  conclave get /app/config -o raw > config.json\n"
+    "  conclave watch --recursive /app\n"
+    "  conclave lock /locks/backup -- rsync -a /data backup:/data\n"
+    "  conclave elect /app/leader --value \"$HOSTNAME\" -- ./serve\n"
+    "  conclave status -o json\n"
+    "\n"
+    "Exit status: 0 ok, 1 failed, 2 cannot reach the cluster, 3 usage, 4 no such znode, 5 version\n"
+    "conflict, 6 timed out, 7 session or lock lost, 8 outcome of a write unknown, 126 and 127 the\n"
+    "child could not be run; lock and elect else hand back the child's status.\n";
+
+void AddGlobalOptions(CLI::App& app, Context& context) {
+  app.add_option("--endpoints", context.endpoints,
+                 "client addresses of members, HOST:PORT separated by commas")
+      ->envname("CONCLAVE_ENDPOINTS")
+      ->default_val(kDefaultEndpoints);
+  static const std::map<std::string, OutputFormat> kFormats = {{"table", OutputFormat::kTable},
+                                                               {"json", OutputFormat::kJson},
+                                                               {"jsonl", OutputFormat::kJsonLines},
+                                                               {"raw", OutputFormat::kRaw}};
+  app.add_option("-o,--output", context.output, "table, json, jsonl (a document a line) or raw")
+      ->transform(CLI::CheckedTransformer(kFormats).description("FORMAT"))
+      ->envname("CONCLAVE_OUTPUT");
+  AddDuration(app, "--timeout", context.timeout, "give up after this");
+  AddDuration(app, "--session-timeout", context.session_timeout,
+              "the cluster ends a session that has been silent for this long");
+  app.add_flag("-v,--verbose", context.verbose, "say on standard error what the library does");
+}
+
+int Run(int argc, char** argv) {
+  Context context;
+  // A child's command line is cut off before anything can take its options for its own.
+  char** const end = argv + argc;
+  char** const dashes =
+      std::find_if(argv + 1, end, [](const char* a) { return std::string_view(a) == "--"; });
+  if (dashes != end) {
+    context.child.assign(dashes + 1, end);
+  }
+  CLI::App app("The command line of a Conclave cluster: znodes, watches, locks, elections.",
+               "conclave");
+  app.set_version_flag("--version", fmt::format("conclave {}", Version()));
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  app.fallthrough();
+  AddGlobalOptions(app, context);
+  AddTreeCommands(app, context);
+  AddWatchCommand(app, context);
+  AddLockCommands(app, context);
+  AddClusterCommands(app, context);
+  AddTransferCommands(app, context);
+  try {
+    app.parse(static_cast<int>(std::distance(argv, dashes)), argv);
+  } catch (const CLI::Success& asked) {  // --help, --version
+    return app.exit(asked);
+  } catch (const CLI::ParseError& error) {
+    return FailUsage(error.what());
+  }
+  const bool supervises =
+      app.got_subcommand("lock") || app.got_subcommand("elect") || app.got_subcommand("watch");
+  if (dashes != end && !supervises) {
+    return FailUsage("only lock, elect and watch run a program behind --");
+  }
+  return context.run();
+}
+
+}  // namespace
+}  // namespace conclave::command
+
+int main(int argc, char** argv) { return conclave::command::Run(argc, argv); }
