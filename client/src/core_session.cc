@@ -1,5 +1,6 @@
 // The part of the engine that keeps a connection and, on it, the session.
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "client/src/codec.h"
@@ -104,7 +105,9 @@ void Core::OnClosed(const std::string& reason) {
   if (phase_ == Phase::kOver) {
     return;
   }
-  last_problem_ = (home_ ? home_->ToString() + ": " : "") + reason;
+  const std::string where = home_ ? home_->ToString() : std::string();
+  // What the transport says mostly begins with the address itself.
+  last_problem_ = reason.find(where) == std::string::npos ? where + ": " + reason : reason;
   Log("connection lost: " + last_problem_);
   const bool was_good =
       phase_ == Phase::kReady && seams_.loop->Now() - ready_at_ >= kGoodConnection;
