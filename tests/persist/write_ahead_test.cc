@@ -134,7 +134,7 @@ TEST(WriteAhead, ARecordThatMissesSectorsIsTorn) {
 TEST(WriteAhead, AFlippedBitInAnyRecordIsDamage) {
   const Written written = WriteRecords({200, 40000, 300}, 4096);
   const std::size_t end = written.ends.back();
-  for (std::size_t bit = 0; bit < end * 8; bit += bit < 2000 || bit > (end - 350) * 8 ? 1 : 211) {
+  for (std::size_t bit = 0; bit < end * 8; bit += bit < 600 || bit > (end - 120) * 8 ? 1 : 509) {
     std::string content = written.content;
     content[bit / 8] =
         static_cast<char>(static_cast<std::uint8_t>(content[bit / 8]) ^ (1U << (bit % 8)));
