@@ -70,6 +70,7 @@ int Run(int argc, char** argv) {
   AddLockCommands(app, context);
   AddClusterCommands(app, context);
   AddTransferCommands(app, context);
+  AddBenchCommand(app, context);
   try {
     app.parse(static_cast<int>(std::distance(argv, dashes)), argv);
   } catch (const CLI::Success& asked) {  // --help, --version
