@@ -267,14 +267,15 @@ void Server::Core::Ping(Caller caller, Callback<PingReply> done) {
 
 // --- writes -------------------------------------------------------------------------------------
 
-void Server::Core::SubmitWrite(Caller caller, tree::Command command, std::int64_t deadline_ns,
+void Server::Core::SubmitWrite(const Caller& caller, tree::Command command,
+                               std::int64_t deadline_ns,
                                std::function<void(WritePath::Outcome)> done) {
   WritePath::Request request;
   request.header.session = caller.session;
   request.header.seq = caller.seq;
   request.header.acked_through = caller.acked_through;
-  request.header.identity = std::move(caller.identity);
-  request.header.tenant = std::move(caller.tenant);
+  request.header.identity = caller.identity;
+  request.header.tenant = caller.tenant;
   request.command = std::move(command);
   request.deadline_ns = deadline_ns;
   request.done = std::move(done);
@@ -284,86 +285,108 @@ void Server::Core::SubmitWrite(Caller caller, tree::Command command, std::int64_
 
 void Server::Core::Write(Caller caller, tree::Command command, Callback<WriteReply> done) {
   const std::size_t bytes = BytesOf(command);
-  auto fail = Failing<WriteReply>(caller, done);
-  if (auto closed = Closed(caller)) {
-    fail(std::move(*closed));
+  std::optional<Failure> refusal = Closed(caller);
+  if (!refusal) {
+    refusal = RefuseWrite(caller, command, bytes);
+    counters_.writes_refused += refusal ? 1 : 0;
+  }
+  if (refusal) {
+    Send<WriteReply>(caller, 0, tl::unexpected(std::move(*refusal)), std::move(done));
     return;
   }
-  if (auto refusal = RefuseWrite(caller, command, bytes)) {
-    ++counters_.writes_refused;
-    fail(std::move(*refusal));
-    return;
-  }
-  const Admitted admitted{.bytes = bytes, .since_ns = NowNs()};
   ++admitted_count_;
   admitted_bytes_ += bytes;
   ++counters_.writes_accepted;
-  const auto release = [this, admitted] {
-    --admitted_count_;
-    admitted_bytes_ -= admitted.bytes;
-  };
-  const std::int64_t deadline_ns = DeadlineNs(caller.timeout_ms, options_.write_timeout_ms);
-  auto refuse = [release, fail](Failure failure) {
-    release();
-    fail(std::move(failure));
-  };
-  auto enter = [this, caller, command = std::move(command), deadline_ns, release, done, fail,
-                admitted]() mutable {
-    lanes_.Enter(caller.session, SessionLanes::Kind::kWrite, [=, this](SessionLanes::Ticket t) {
-      SubmitWrite(caller, command, deadline_ns, [=, this](WritePath::Outcome outcome) {
-        release();
-        if (seams_.metrics != nullptr) {
-          seams_.metrics->Observe(Timing::kWrite, NowNs() - admitted.since_ns);
-        }
-        if (!outcome) {
-          fail(Failure{.error = outcome.error(), .expected_seq = 0});
-        } else if (outcome->code != tree::Code::kOk && outcome->multi.empty()) {
-          Failure failure = MakeFailure(outcome->code, outcome->message, outcome->path);
-          failure.error.zxid = outcome->zxid != 0 ? outcome->zxid : failure.error.zxid;
-          failure.expected_seq = outcome->expected_seq;
-          fail(std::move(failure));
-        } else {
-          const std::int64_t zxid = outcome->zxid;
-          Send<WriteReply>(caller, zxid, std::move(*outcome), done);
-        }
-        lanes_.Leave(caller.session, t);
+  auto call = std::make_shared<WriteCall>();
+  call->deadline_ns = DeadlineNs(caller.timeout_ms, options_.write_timeout_ms);
+  call->caller = std::move(caller);
+  call->command = std::move(command);
+  call->done = std::move(done);
+  call->bytes = bytes;
+  call->since_ns = NowNs();
+  Authenticate(
+      call->caller, true,
+      [this, call](Failure failure) { AnswerWrite(*call, 0, tl::unexpected(std::move(failure))); },
+      [this, call] {
+        lanes_.Enter(call->caller.session, SessionLanes::Kind::kWrite,
+                     [this, call](SessionLanes::Ticket ticket) {
+                       SubmitWrite(call->caller, std::move(call->command), call->deadline_ns,
+                                   [this, call, ticket](WritePath::Outcome outcome) {
+                                     OnWriteOutcome(*call, std::move(outcome));
+                                     lanes_.Leave(call->caller.session, ticket);
+                                   });
+                     });
       });
-    });
-  };
-  Authenticate(caller, true, std::move(refuse), std::move(enter));
+}
+
+void Server::Core::OnWriteOutcome(WriteCall& call, WritePath::Outcome outcome) {
+  if (seams_.metrics != nullptr) {
+    seams_.metrics->Observe(Timing::kWrite, NowNs() - call.since_ns);
+  }
+  if (!outcome) {
+    AnswerWrite(call, 0,
+                tl::unexpected(Failure{.error = std::move(outcome.error()), .expected_seq = 0}));
+  } else if (outcome->code != tree::Code::kOk && outcome->multi.empty()) {
+    Failure failure = MakeFailure(outcome->code, outcome->message, outcome->path);
+    failure.error.zxid = outcome->zxid != 0 ? outcome->zxid : failure.error.zxid;
+    failure.expected_seq = outcome->expected_seq;
+    AnswerWrite(call, 0, tl::unexpected(std::move(failure)));
+  } else {
+    const std::int64_t zxid = outcome->zxid;
+    AnswerWrite(call, zxid, std::move(*outcome));
+  }
+}
+
+// The end of an admitted write.
+void Server::Core::AnswerWrite(WriteCall& call, std::int64_t zxid, Answer<WriteReply> answer) {
+  --admitted_count_;
+  admitted_bytes_ -= call.bytes;
+  Send<WriteReply>(call.caller, zxid, std::move(answer), std::move(call.done));
 }
 
 // --- reads --------------------------------------------------------------------------------------
 
 void Server::Core::Read(Caller caller, ReadRequest request, Callback<ReadReply> done) {
-  auto fail = Failing<ReadReply>(caller, done);
   if (reads_ != nullptr && reads_->pending() >= options_.pending_requests_max) {
-    fail(MakeFailure(tree::Code::kOverloaded, "too many reads are waiting at this member"));
+    Send<ReadReply>(caller, 0,
+                    tl::unexpected(MakeFailure(tree::Code::kOverloaded,
+                                               "too many reads are waiting at this member")),
+                    std::move(done));
     return;
   }
   const bool linearizable = request.mode == ReadMode::kLinearizable;
   const bool stale = request.mode == ReadMode::kStale;
   ++(linearizable ? counters_.reads_linearizable
                   : (stale ? counters_.reads_stale : counters_.reads_session));
+
+  struct Call {
+    Caller caller;
+    ReadRequest request;
+    Callback<ReadReply> done;
+    std::int64_t begun_ns;
+  };
+
   const bool session_needed = request.watch.has_value();
-  const std::int64_t begun_ns = NowNs();
-  auto go = [=, this] {
+  auto call =
+      std::make_shared<Call>(Call{std::move(caller), std::move(request), std::move(done), NowNs()});
+  auto fail = [this, call](Failure failure) {
+    Send<ReadReply>(call->caller, 0, tl::unexpected(std::move(failure)), std::move(call->done));
+  };
+  Authenticate(call->caller, session_needed, fail, [this, call, linearizable, stale] {
     ReadPath::Condition condition;
     condition.fresh = linearizable;
-    condition.min_zxid = stale ? 0 : caller.min_zxid;
-    condition.after_seq = stale ? 0 : caller.after_seq;
-    AwaitTurn(caller, condition, [=, this](tl::expected<void, tree::Error> ok) {
-      if (ok) {
-        Send<ReadReply>(caller, 0, ExecuteRead(caller, request), done);
-      } else {
-        fail(Failure{.error = ok.error(), .expected_seq = 0});
-      }
-      if (linearizable && seams_.metrics != nullptr) {
-        seams_.metrics->Observe(Timing::kLinearizableRead, NowNs() - begun_ns);
+    condition.min_zxid = stale ? 0 : call->caller.min_zxid;
+    condition.after_seq = stale ? 0 : call->caller.after_seq;
+    AwaitTurn(call->caller, condition, [this, call](tl::expected<void, tree::Error> ok) {
+      Answer<ReadReply> answer =
+          ok ? ExecuteRead(call->caller, call->request)
+             : tl::unexpected(Failure{.error = std::move(ok.error()), .expected_seq = 0});
+      Send<ReadReply>(call->caller, 0, std::move(answer), std::move(call->done));
+      if (call->request.mode == ReadMode::kLinearizable && seams_.metrics != nullptr) {
+        seams_.metrics->Observe(Timing::kLinearizableRead, NowNs() - call->begun_ns);
       }
     });
-  };
-  Authenticate(caller, session_needed, fail, std::move(go));
+  });
 }
 
 // Waits for the session's turn at this member and for a state that is fresh enough.

@@ -85,8 +85,13 @@ class Server::Core final : public PeerTransport::Handler {
     std::vector<std::function<void(bool fresh)>> calls;
   };
 
-  // What a write holds while it is under way.
-  struct Admitted {
+  // A write from its admission to its answer. Shared by the steps between, which otherwise would
+  // each copy what the caller has sent.
+  struct WriteCall {
+    Caller caller;
+    tree::Command command;
+    Callback<WriteReply> done;
+    std::int64_t deadline_ns = 0;
     std::size_t bytes = 0;
     std::int64_t since_ns = 0;
   };
@@ -132,6 +137,8 @@ class Server::Core final : public PeerTransport::Handler {
   // Runs `go` once the caller's session is known to live here and the secret is right; else `fail`.
   // Calls of one session keep their order. Without a session `go` runs at once if that is allowed.
   void Authenticate(const Caller& caller, bool session_needed, Fail fail, std::function<void()> go);
+  void Judge(std::int64_t session, const tree::Bytes16& secret, const Fail& fail,
+             const std::function<void()>& go);
   void Touch(std::int64_t session);
   void ExchangeTouches();
   void OnTouchBatch(raft::MemberId from, TouchBatch batch);
@@ -154,8 +161,10 @@ class Server::Core final : public PeerTransport::Handler {
   void Send(const Caller& caller, std::int64_t zxid, Answer<T> answer, Callback<T> done);
   template <typename T>
   Fail Failing(const Caller& caller, Callback<T> done);
-  void SubmitWrite(Caller caller, tree::Command command, std::int64_t deadline_ns,
+  void SubmitWrite(const Caller& caller, tree::Command command, std::int64_t deadline_ns,
                    std::function<void(WritePath::Outcome)> done);
+  void OnWriteOutcome(WriteCall& call, WritePath::Outcome outcome);
+  void AnswerWrite(WriteCall& call, std::int64_t zxid, Answer<WriteReply> answer);
   void AwaitTurn(const Caller& caller, ReadPath::Condition condition, ReadPath::Done done);
   Answer<ReadReply> ExecuteRead(const Caller& caller, const ReadRequest& request);
   Answer<ReadReply> LookUp(const ReadRequest& request) const;

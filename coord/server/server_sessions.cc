@@ -34,18 +34,9 @@ void Server::Core::Authenticate(const Caller& caller, bool session_needed, Fail 
     return;
   }
   const std::int64_t session = caller.session;
-  auto judge = [this, session, secret = caller.secret, fail, go = std::move(go)] {
-    const auto valid = applier_->machine().sessions().Authenticate(session, secret);
-    if (!valid) {
-      fail(MakeFailure(valid.error().code, valid.error().message));
-      return;
-    }
-    Touch(session);
-    go();
-  };
   auto waiting = unverified_.find(session);
   if (waiting == unverified_.end() && applier_->machine().sessions().Find(session) != nullptr) {
-    judge();
+    Judge(session, caller.secret, fail, go);
     return;
   }
   // A session's id is the zxid of its opening. This member may not have come so far, and only one
@@ -73,14 +64,27 @@ void Server::Core::Authenticate(const Caller& caller, bool session_needed, Fail 
     fail(MakeFailure(tree::Code::kOverloaded, "too many calls of an unknown session"));
     return;
   }
-  waiting->second.calls.push_back([this, session, fail, judge = std::move(judge)](bool fresh) {
+  auto judge = [this, session, secret = caller.secret, fail = std::move(fail),
+                go = std::move(go)](bool fresh) {
     if (fresh || applier_->machine().sessions().Find(session) != nullptr) {
-      judge();
+      Judge(session, secret, fail, go);
     } else {
       fail(MakeFailure(tree::Code::kUnavailable,
                        fmt::format("this member cannot tell whether session {} lives", session)));
     }
-  });
+  };
+  waiting->second.calls.push_back(std::move(judge));
+}
+
+void Server::Core::Judge(std::int64_t session, const tree::Bytes16& secret, const Fail& fail,
+                         const std::function<void()>& go) {
+  const auto valid = applier_->machine().sessions().Authenticate(session, secret);
+  if (!valid) {
+    fail(MakeFailure(valid.error().code, valid.error().message));
+    return;
+  }
+  Touch(session);
+  go();
 }
 
 void Server::Core::Touch(std::int64_t session) {
