@@ -41,7 +41,8 @@ wire::Limits PeerLimits() {
   wire::Limits limits;
   limits.frame_bytes_max = kFrameBytesMax;
   limits.container_size_max = kContainerSizeMax;
-  limits.output_bytes_max = kOutputBytesMax;
+  // The channel refuses at kOutputBytesMax; what it has let in must not break the stream.
+  limits.output_bytes_max = kOutputBytesMax + 2 * std::size_t{kFrameBytesMax};
   limits.idle_ms = 0;  // a follower has nothing to say to another follower
   return limits;
 }
