@@ -103,6 +103,11 @@ class CallTable {
 
   bool FillRefused(std::int64_t seq);
 
+  // The cluster has counted this number, and so all before it.
+  void NoteCounted(std::int64_t seq) {
+    refused_.erase(refused_.begin(), refused_.lower_bound(seq));
+  }
+
   // The earliest deadline of a call whose caller still waits; max if none.
   BootTime EarliestDeadline() const;
   Call* FirstPastDeadline(BootTime now);

@@ -41,6 +41,7 @@ Core::Core(Options options, const Seams& seams)
     secret_ = options_.resume->secret;
     cluster_id_ = options_.resume->cluster_id;
     next_seq_known_ = false;
+    timeout_known_ = false;
   }
   session_timeout_ms_ = options_.session_timeout.count();
   constexpr std::size_t kNonceBytes = 16;
@@ -159,10 +160,10 @@ void Core::Accept(Call call) {
 
 void Core::Pump() {
   const bool connected = phase_ == Phase::kHandshake || phase_ == Phase::kReady;
-  if (!connected || channel_ == nullptr) {
+  if (!connected || channel_ == nullptr || pump_timer_ != 0) {
     return;
   }
-  const bool free_only = phase_ != Phase::kReady || pump_timer_ != 0;
+  const bool free_only = phase_ != Phase::kReady;
   while (Call* call = calls_.NextToSend(free_only, options_.writes_in_flight_max)) {
     calls_.MarkSent(*call, seams_.loop->Now());
     SendCall(*call);
@@ -241,6 +242,10 @@ void Core::OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, Rp
 void Core::OnAnswer(Call& call, Reply reply) {
   trouble_since_.reset();
   retry_backoff_.Reset();
+  impossible_gaps_ = 0;
+  if (call.kind == CallKind::kWrite) {
+    calls_.NoteCounted(call.seq);
+  }
   const bool closed = std::holds_alternative<idl::CloseResult>(reply);
   Finish(call, std::move(reply));
   if (closed) {
@@ -316,7 +321,10 @@ void Core::OnSequenceGap(Call& call, const idl::CoordError& declared) {
                      PathOf(call.request)));
     return;
   }
-  if (expected < calls_.lowest_unanswered_seq() && !calls_.FillRefused(expected)) {
+  // Not at the first sight, since it ends everything: an answer may have been overtaken.
+  constexpr int kImpossibleGapsMax = 5;
+  if (expected < calls_.lowest_unanswered_seq() && !calls_.FillRefused(expected) &&
+      ++impossible_gaps_ > kImpossibleGapsMax) {
     Expire("the cluster has forgotten writes that it had acknowledged (it expects number " +
            std::to_string(expected) + ", " + std::to_string(calls_.AckedThrough()) +
            " were acknowledged)");
@@ -375,10 +383,15 @@ void Core::GiveUp(Call& call, Error error) {
     error.message = std::string(CodeText(Code::kUnknownOutcome)) + " (" + error.message + ")";
     error.code = Code::kUnknownOutcome;
   }
+  const bool close = std::holds_alternative<CloseRequest>(call.request);
   if (CallDone done = calls_.Abandon(call)) {
     outstanding_calls_ -= 1;
     outstanding_bytes_ -= bytes;
     done(std::move(error));
+  }
+  if (close) {
+    // Nobody wants the session any more: kept alive it would hold its ephemerals for ever.
+    End(SessionState::kClosed, "closed without the cluster's answer; the session expires");
   }
 }
 
@@ -449,7 +462,9 @@ void Core::NoteTrouble(const idl::CoordError& error) {
   }
   const auto patience =
       std::max<std::chrono::nanoseconds>(milliseconds(500), session_timeout() / 8);
-  const bool cannot_forward = error.code == idl::ErrorCode::NOT_LEADER && !preferred.empty();
+  // Two members that name each other must not have us go to and fro without a pause.
+  const bool cannot_forward = error.code == idl::ErrorCode::NOT_LEADER && !preferred.empty() &&
+                              now - ready_at_ >= kGoodConnection;
   if (phase_ == Phase::kReady && (cannot_forward || now - *trouble_since_ > patience)) {
     trouble_since_.reset();
     MoveAway(error.message, preferred);

@@ -27,6 +27,9 @@
 
 namespace conclave::internal {
 
+// A home that lasted for less is not worth an immediate new round over all members.
+inline constexpr std::chrono::milliseconds kGoodConnection{200};
+
 // Thread: what stands under "any thread" from any; the rest, and all callbacks, on `seams.loop`.
 // Owns nothing of the seams.
 class Core : public std::enable_shared_from_this<Core> {
@@ -144,6 +147,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void SendHeartbeat();
   void SendPing();
   void OnHeartbeat(BootTime sent_at, RpcResult result);
+  void LearnTimeout(std::int32_t timeout_ms);
   void ScheduleHeartbeat(std::chrono::nanoseconds delay);
   void CheckHealth();
   std::chrono::nanoseconds PollWait() const;
@@ -154,6 +158,7 @@ class Core : public std::enable_shared_from_this<Core> {
   bool TakeHead(idl::Head& head, BootTime sent_at);
   void Deliver(std::vector<WatchTable::Delivery> deliveries);
   void OnEventsDelivered();
+  void RemoveWatchThere(WatchId id);
   void ExtendValidity(BootTime until);
   void OnValidityTimer();
   void SetState(SessionState state, const std::string& reason);
@@ -202,7 +207,9 @@ class Core : public std::enable_shared_from_this<Core> {
   // The member cannot open or take the session; it is left once it has answered what needs none.
   bool leaving_ = false;
   bool heartbeat_in_flight_ = false;
-  int elsewhere_hops_ = 0;
+  int hops_ = 0;  // How often in a row a member has sent us to another.
+  int impossible_gaps_ = 0;
+  bool timeout_known_ = true;  // What the cluster has granted; not yet of a session taken up.
   BootTime ready_at_{};
   BootTime last_reply_at_{};
   std::optional<BootTime> trouble_since_;

@@ -12,14 +12,12 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-// A home that lasted for less is not worth an immediate new round over all members.
-constexpr milliseconds kGoodConnection{200};
 // What one resumeWatches takes.
 constexpr std::size_t kWatchesPerCall = 10'000;
 // A number that no session reaches: the cluster answers with the one that it expects.
 constexpr std::int64_t kNoSuchSeq = std::int64_t{1} << 52;
-// How often in a row a member may send us on because it remembers too little.
-constexpr int kElsewhereHopsMax = 3;
+// How often in a row members may send us on: they lead not, or remember too little.
+constexpr int kHopsMax = 3;
 
 std::string TextOf(const RpcError& error) {
   if (const auto* declared = std::get_if<idl::CoordError>(&error)) {
@@ -56,6 +54,7 @@ void Core::Dial() {
   home_ = rounds_.Next();
   if (!home_) {
     phase_ = Phase::kIdle;
+    hops_ = 0;
     dial_timer_ = After(dial_backoff_.Next(), &Core::Dial);
     return;
   }
@@ -218,9 +217,9 @@ void Core::OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, 
     return;
   }
   auto& resumed = std::get<idl::ResumeWatchesResult>(*result);
-  if (resumed.head.resync && elsewhere_hops_ < kElsewhereHopsMax) {
+  if (resumed.head.resync && hops_ < kHopsMax) {
     if (const auto others = ParseAll(resumed.elsewhere); !others.empty()) {
-      ++elsewhere_hops_;
+      ++hops_;
       MoveAway("it does not remember far enough back", others);
       return;
     }
@@ -276,7 +275,8 @@ void Core::OnHandshakeError(const RpcError& error) {
       return;
     }
     if (const auto hint = ParseEndpoint(declared->leaderHint);
-        hint && hint != home_ && declared->code == idl::ErrorCode::NOT_LEADER) {
+        hint && hint != home_ && declared->code == idl::ErrorCode::NOT_LEADER && hops_ < kHopsMax) {
+      ++hops_;
       rounds_.Prefer({*hint});
     }
   } else if (std::get<wire::CallFailure>(error).kind == wire::CallFailure::Kind::kClosed) {
@@ -297,7 +297,7 @@ void Core::BecomeReady() {
   phase_ = Phase::kReady;
   ready_at_ = seams_.loop->Now();
   last_reply_at_ = ready_at_;
-  elsewhere_hops_ = 0;
+  hops_ = 0;
   CancelTimer(connect_timer_);
   retry_backoff_.Reset();
   const std::string where = home_->ToString();
@@ -330,6 +330,10 @@ void Core::SendHeartbeat() {
   if (events_pending_ > options_.events_queued_max) {
     events_paused_ = true;
     SendPing();
+    return;
+  }
+  if (!timeout_known_) {
+    SendPing();  // Its answer says what the session's timeout is, at once.
     return;
   }
   events_paused_ = false;
@@ -384,18 +388,22 @@ void Core::OnHeartbeat(BootTime sent_at, RpcResult result) {
   }
   last_reply_at_ = seams_.loop->Now();
   bool ping = false;
+  const bool first = !timeout_known_;
   if (auto* poll = std::get_if<idl::PollResult>(&*result)) {
     const auto others = ParseAll(poll->elsewhere);
-    if (poll->head.resync && !others.empty() && elsewhere_hops_ < kElsewhereHopsMax) {
-      ++elsewhere_hops_;
+    if (poll->head.resync && !others.empty() && hops_ < kHopsMax) {
+      ++hops_;
       MoveAway("it does not remember far enough back", others);
       return;
     }
-    if (poll->timeoutMs > 0) {
-      session_timeout_ms_ = poll->timeoutMs;
-    }
+    LearnTimeout(poll->timeoutMs);
   } else {
-    ping = true;
+    ping = !first;
+    LearnTimeout(std::get<idl::PingResult>(*result).timeoutMs);
+    if (!timeout_known_) {
+      OnClosed("the member does not say what the session's timeout is");
+      return;
+    }
   }
   if (!TakeHead(HeadOf(*result), sent_at)) {
     return;
@@ -406,6 +414,13 @@ void Core::OnHeartbeat(BootTime sent_at, RpcResult result) {
     SendHeartbeat();
   } else if (phase_ == Phase::kReady) {
     ScheduleHeartbeat(PollWait());
+  }
+}
+
+void Core::LearnTimeout(std::int32_t timeout_ms) {
+  if (timeout_ms > 0) {
+    session_timeout_ms_ = timeout_ms;
+    timeout_known_ = true;
   }
 }
 

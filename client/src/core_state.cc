@@ -1,5 +1,6 @@
 // The part of the engine that tells the application: events, states, the end.
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "client/src/codec.h"
@@ -38,7 +39,7 @@ bool Core::TakeHead(idl::Head& head, BootTime sent_at) {
     cluster_id_ = head.clusterId;
   }
   last_zxid_ = std::max(last_zxid_, head.zxid);
-  if (head.__isset.confirmedAgeMs && head.confirmedAgeMs >= 0) {
+  if (head.__isset.confirmedAgeMs && head.confirmedAgeMs >= 0 && timeout_known_) {
     // The age is as of the reply's sending, which was not before the request's.
     ExtendValidity(sent_at - milliseconds(head.confirmedAgeMs) + session_timeout());
   }
@@ -50,14 +51,15 @@ bool Core::TakeHead(idl::Head& head, BootTime sent_at) {
   }
   if (head.resync) {
     std::vector<WatchId> over;
-    const Cursor now = head.__isset.cursor
-                           ? Cursor{.zxid = head.cursor.zxid, .ordinal = head.cursor.ordinal}
-                           : Cursor{.zxid = head.zxid, .ordinal = 0};
+    const Cursor now =
+        head.__isset.cursor
+            ? Cursor{.zxid = head.cursor.zxid, .ordinal = head.cursor.ordinal}
+            : Cursor{.zxid = head.zxid, .ordinal = std::numeric_limits<std::int32_t>::max()};
     Log("events may have been missed up to zxid " + std::to_string(now.zxid));
     watches_.Resync(now, deliveries, over);
     cursor_ = std::max(cursor_, now);
     for (const WatchId id : over) {
-      Unwatch(id);
+      RemoveWatchThere(id);
     }
   }
   if (head.__isset.cursor) {
@@ -111,9 +113,7 @@ WatchId Core::AddWatch(WatchTable::Watch watch, BootTime deadline,
   }
   const bool unbounded = watch.slot->on_loop;
   RunOnLoop([self = shared_from_this(), watch = std::move(watch)]() mutable {
-    if (!watch.slot->cancelled) {
-      self->watches_.Add(std::move(watch));
-    }
+    self->watches_.Add(std::move(watch));  // Also if it is cancelled already: that comes behind.
   });
   Submit(
       CallKind::kSession, std::move(request), deadline,
@@ -139,16 +139,20 @@ WatchId Core::AddWatch(WatchTable::Watch watch, BootTime deadline,
 void Core::Unwatch(WatchId id) {
   watches_.Cancel(id);
   RunOnLoop([self = shared_from_this(), id] {
-    self->watches_.Erase(id);
-    if (self->phase_ == Phase::kOver) {
-      return;
+    if (self->watches_.Find(id) != nullptr) {
+      self->watches_.Erase(id);
+      self->RemoveWatchThere(id);
     }
-    idl::RemoveWatchRequest request;
-    request.__set_watchId(id);
-    self->Submit(
-        CallKind::kSession, std::move(request), self->DeadlineAfter(self->session_timeout()),
-        [](const Result<Reply>&) {}, true);
   });
+}
+
+void Core::RemoveWatchThere(WatchId id) {
+  idl::RemoveWatchRequest request;
+  request.__set_watchId(id);
+  // Given up when it is not answered in time: the next member is not told of the watch at all.
+  Submit(
+      CallKind::kSession, std::move(request), DeadlineAfter(session_timeout()),
+      [](const Result<Reply>&) {}, true);
 }
 
 BootTime Core::valid_until() const { return BootTime(nanoseconds(valid_until_ns_.load())); }

@@ -70,7 +70,7 @@ bool Later(const idl::Change& change, const idl::Cursor& cursor) {
 
 class FakeConnection final : public FrameConnection {
  public:
-  FakeConnection(VirtualExecutor& executor, std::shared_ptr<FakeCluster::Link> link)
+  FakeConnection(Executor& executor, std::shared_ptr<FakeCluster::Link> link)
       : executor_(executor), link_(std::move(link)) {}
 
   ~FakeConnection() override { link_->open = false; }
@@ -83,7 +83,7 @@ class FakeConnection final : public FrameConnection {
   }
 
  private:
-  VirtualExecutor& executor_;
+  Executor& executor_;
   std::shared_ptr<FakeCluster::Link> link_;
 };
 
@@ -123,6 +123,10 @@ void FakeCluster::Link::FromClient(const std::string& frame) {
 }
 
 void FakeCluster::Link::Break(const std::string& reason) {
+  if (close) {
+    close();
+    return;
+  }
   executor->Post([self = shared_from_this(), reason] {
     if (std::exchange(self->open, false)) {
       self->callbacks.on_closed(reason);
@@ -130,7 +134,7 @@ void FakeCluster::Link::Break(const std::string& reason) {
   });
 }
 
-FakeCluster::FakeCluster(VirtualExecutor& executor, int members)
+FakeCluster::FakeCluster(Executor& executor, int members)
     : executor_(executor), members_(static_cast<std::size_t>(members)) {
   tree["/"] = Znode{};
 }
@@ -154,9 +158,8 @@ std::unique_ptr<FrameConnection> FakeCluster::Connect(const Endpoint& endpoint,
   link->member = id;
   link->callbacks = std::move(callbacks);
   link->mute = member(id).mute;
-  auto handler = std::make_shared<Handler>(*this, link);
   link->dispatcher = std::make_unique<wire::CallDispatcher>(
-      std::make_shared<idl::CoordAsyncProcessor>(handler), wire::Limits{}, counters_,
+      ProcessorFor(*this, link), wire::Limits{}, counters_,
       [weak = std::weak_ptr<Link>(link)](std::string_view reply) {
         if (const auto open = weak.lock()) {
           open->ToClient(std::string(reply));
@@ -173,6 +176,25 @@ std::unique_ptr<FrameConnection> FakeCluster::Connect(const Endpoint& endpoint,
     });
   }
   return std::make_unique<FakeConnection>(executor_, link);
+}
+
+std::shared_ptr<FakeCluster::Link> FakeCluster::Attach(int id, std::function<void()> close) {
+  auto link = std::make_shared<Link>();
+  link->executor = &executor_;
+  link->member = id;
+  link->close = std::move(close);
+  links_.push_back(link);
+  return link;
+}
+
+std::shared_ptr<idl::CoordAsyncProcessor> FakeCluster::ProcessorFor(
+    FakeCluster& cluster, const std::shared_ptr<Link>& link) {
+  return std::make_shared<idl::CoordAsyncProcessor>(std::make_shared<Handler>(cluster, link));
+}
+
+void FakeCluster::Detach(Link& link) {
+  link.open = false;
+  link.close = [] {};
 }
 
 void FakeCluster::Stop(int id) {

@@ -14,10 +14,10 @@
 #include <utility>
 #include <vector>
 
+#include <conclave/executor.h>
 #include <conclave/transport.h>
 #include <conclave_idl/Coord.h>
 
-#include "tests/client/virtual_executor.h"
 #include "thrift/wire/service.h"
 
 namespace conclave::client_test {
@@ -63,7 +63,7 @@ class FakeCluster final : public Transport {
   };
   struct Link;
 
-  FakeCluster(VirtualExecutor& executor, int members);
+  FakeCluster(Executor& executor, int members);
   ~FakeCluster() override;
 
   // "m1:1,m2:1,...", member i listening at mI:1.
@@ -72,6 +72,12 @@ class FakeCluster final : public Transport {
 
   // Asked before each call is served: method, context, member.
   std::function<Fault(const std::string& method, const idl::Ctx& ctx, int member)> on_call;
+
+  // Serves a connection of a real transport to the member; `close` closes it.
+  std::shared_ptr<Link> Attach(int member, std::function<void()> close);
+  static std::shared_ptr<idl::CoordAsyncProcessor> ProcessorFor(FakeCluster& cluster,
+                                                                const std::shared_ptr<Link>& link);
+  static void Detach(Link& link);
 
   void Stop(int member);  // Connections break, new ones are refused.
   void Start(int member);
@@ -142,7 +148,7 @@ class FakeCluster final : public Transport {
   void ApplyMulti(const idl::MultiRequest& request, std::int64_t session, idl::MultiResult& result);
   void CloseSession(std::int64_t session);
 
-  VirtualExecutor& executor_;
+  Executor& executor_;
   std::vector<Member> members_;
   std::vector<idl::Change> changes_;
   std::size_t forgotten_ = 0;

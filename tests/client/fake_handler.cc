@@ -365,8 +365,13 @@ void Handler::sync(Cob<idl::SyncResult> cob, ExnCob exn, const idl::Ctx& ctx,
 }
 
 void Handler::ping(Cob<idl::PingResult> cob, ExnCob exn, const idl::Ctx& ctx) {
-  Serve<idl::PingResult>("ping", ctx, cob, exn,
-                         [&](idl::PingResult&) -> Outcome { return cluster.CheckSession(ctx); });
+  Serve<idl::PingResult>("ping", ctx, cob, exn, [&](idl::PingResult& result) -> Outcome {
+    auto expired = cluster.CheckSession(ctx);
+    if (!expired) {
+      result.__set_timeoutMs(cluster.sessions.at(ctx.session).timeout_ms);
+    }
+    return expired;
+  });
 }
 
 void Handler::clusterStatus(Cob<idl::ClusterStatusResult> cob, ExnCob exn,

@@ -9,12 +9,13 @@
 namespace conclave::client_test {
 
 struct FakeCluster::Link : std::enable_shared_from_this<FakeCluster::Link> {
-  VirtualExecutor* executor = nullptr;
+  Executor* executor = nullptr;
   int member = 0;
   Callbacks callbacks;
   bool open = true;
   bool mute = false;
   std::unique_ptr<wire::CallDispatcher> dispatcher;
+  std::function<void()> close;  // Of a connection over a real transport.
 
   void ToClient(std::string frame);
   void FromClient(const std::string& frame);

@@ -208,6 +208,60 @@ TEST_F(SessionTest, IsResumedByAnotherClientWithItsNumbers) {
   EXPECT_EQ(cluster.CountCalls("openSession"), 1);
 }
 
+TEST_F(SessionTest, AResumedSessionIsAsLongAsItWasGranted) {
+  Options options;
+  options.session_timeout = seconds(2);
+  Client& first = OpenClient(options);
+  options.session_timeout = seconds(100);
+  options.resume = *first.Save();
+  first.Detach();
+  Destroy(first);
+  Client& second = NewClient(options);
+  const BootTime start = executor.Now();
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return second.state() == SessionState::kConnected; }));
+  executor.Settle();
+  EXPECT_EQ(second.session_timeout(), seconds(2));
+  EXPECT_LE(second.valid_until(), start + seconds(2));
+  EXPECT_GT(second.valid_until(), executor.Now());
+}
+
+TEST_F(SessionTest, ACloseThatIsNotAnsweredStopsTheHeartbeats) {
+  Client& client = OpenClient();
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    return method == "closeSession" ? Mute(false) : Fault{};
+  };
+  std::optional<Result<void>> closed;
+  client.CloseAsync({seconds(1)}, [&](Status status) { closed.emplace(std::move(status)); });
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return closed.has_value(); }));
+  EXPECT_EQ(closed->code(), Code::kUnknownOutcome);
+  EXPECT_EQ(client.state(), kClosed);
+  const std::size_t calls = cluster.calls.size();
+  executor.Advance(seconds(30));
+  EXPECT_LE(cluster.calls.size(), calls + 1) << "a poll that was parked may be answered yet";
+}
+
+TEST_F(SessionTest, MembersThatNameEachOtherMakeNoStorm) {
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int member) {
+    return method == "poll" || method == "clusterStatus"
+               ? Fault{}
+               : Fail(idl::ErrorCode::NOT_LEADER, "m" + std::to_string(member % 3 + 1) + ":1");
+  };
+  NewClient();
+  executor.Advance(seconds(30));
+  EXPECT_LT(cluster.connects, 500);
+}
+
+TEST_F(SessionTest, AReadWithoutASessionBacksOff) {
+  Options options;
+  options.open_session = false;
+  Client& client = OpenClient(options);
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    return method == "getData" ? Fail(idl::ErrorCode::UNAVAILABLE) : Fault{};
+  };
+  EXPECT_EQ(Get(client, "/", {.timeout = seconds(5)}).code(), Code::kUnavailable);
+  EXPECT_LT(cluster.CountCalls("getData"), 200);
+}
+
 TEST_F(SessionTest, ResumingASessionThatIsGoneIsLoud) {
   Options options;
   options.resume = SavedSession{.id = 77, .secret = std::string(16, 'z'), .cluster_id = {}};
