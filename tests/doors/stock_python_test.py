@@ -102,7 +102,8 @@ class StockPythonTest(unittest.TestCase):
         session = Session(calls)
         calls.create(session.writes(), client.CreateRequest(path="/once"))
         context = session.writes()
-        request = client.CreateRequest(path="/once/n-", mode=client.CreateMode.PERSISTENT_SEQUENTIAL)
+        request = client.CreateRequest(path="/once/n-",
+                                       mode=client.CreateMode.PERSISTENT_SEQUENTIAL)
         first = calls.create(context, request)
         again = calls.create(context, request)
         self.assertEqual((first.path, first.head.zxid), (again.path, again.head.zxid))

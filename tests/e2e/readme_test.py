@@ -10,7 +10,7 @@ from members import BIN_DIR, LOCAL_CLUSTER, ROOT, cluster
 
 def block_after(text, sentence):
     """The indented block of commands that follows a sentence."""
-    match = re.search(re.escape(sentence) + r".*?\n\n((?:    .*\n)+)", text, re.DOTALL)
+    match = re.search(re.escape(sentence) + r".*?\n\n((?:    [^\n]*\n)+)", text, re.DOTALL)
     if match is None:
         raise AssertionError(f"README.md has no commands after '{sentence}'")
     return [line.strip() for line in match.group(1).splitlines()]
