@@ -63,7 +63,7 @@ Result<std::chrono::milliseconds> ParseDuration(const std::string& text) {
     factor = 3600e3;
   }
   constexpr double kMaxMs = 1e12;
-  if (error != std::errc() || factor == 0 || number < 0 || number * factor > kMaxMs) {
+  if (error != std::errc() || factor == 0 || !(number >= 0 && number * factor <= kMaxMs)) {
     Error bad;
     bad.code = Code::kInvalidArgument;
     bad.message = fmt::format("\"{}\" is not a duration such as 500ms, 10s, 2m or 1h", text);

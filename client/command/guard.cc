@@ -191,9 +191,13 @@ class GuardProcess {
     }
   }
 
-  // Whether the supervisor's group has the terminal, so that it is this command's to hand on.
-  static bool HasTerminal() {
-    return isatty(STDIN_FILENO) == 1 && tcgetpgrp(STDIN_FILENO) == getpgid(getppid());
+  // Whether the terminal is this command's to hand on: its supervisor or its program has it.
+  [[nodiscard]] bool HasTerminal() const {
+    if (isatty(STDIN_FILENO) != 1) {
+      return false;
+    }
+    const pid_t foreground = tcgetpgrp(STDIN_FILENO);
+    return foreground == getpgid(getppid()) || (program_ > 0 && foreground == program_);
   }
 
   void StartProgram(const char* at, const char* end) {

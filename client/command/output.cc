@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <clocale>
 #include <cstdio>
 #include <cstdlib>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <langinfo.h>
 #include <libsmartcols/libsmartcols.h>
 #include <unistd.h>
 
@@ -133,10 +135,16 @@ std::string ValueText(const Data& data) {
     if (text.size() >= kValueTextMax) {
       return text + fmt::format("... ({} bytes)", data->size());
     }
+    // As less shows them. Without backslashes: libsmartcols would escape those once more.
     const std::size_t length = Utf8Length(rest);
     const auto first = static_cast<unsigned char>(rest.front());
-    if (length == 0 || first < 0x20 || first == 0x7F) {
-      text += fmt::format("\\x{:02x}", first);
+    const bool c1_control =
+        first == 0xC2 && length == 2 && static_cast<unsigned char>(rest[1]) < 0xA0;
+    if (length == 0 || c1_control) {
+      text += fmt::format("<{:02X}>", first);
+      rest.remove_prefix(1);
+    } else if (first < 0x20 || first == 0x7F) {
+      text += {'^', static_cast<char>(first ^ 0x40)};
       rest.remove_prefix(1);
     } else {
       text += rest.substr(0, length);
@@ -151,8 +159,16 @@ std::string TimeText(std::int64_t ms) {
   return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:03} UTC", fmt::gmtime(seconds), ms % 1000);
 }
 
+void UseUtf8() {
+  const char* locale = setlocale(LC_CTYPE, "");
+  if (locale == nullptr || std::string_view(nl_langinfo(CODESET)) != "UTF-8") {
+    setlocale(LC_CTYPE, "C.UTF-8");
+  }
+}
+
 void PrintTable(const std::vector<Column>& columns,
                 const std::vector<std::vector<std::string>>& rows) {
+  UseUtf8();
   libscols_table* table = scols_new_table();
   for (const Column& column : columns) {
     scols_table_new_column(table, column.name.c_str(), 0, column.right ? SCOLS_FL_RIGHT : 0);

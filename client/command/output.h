@@ -27,6 +27,9 @@ void PrintJson(const Context& context, const Json& json);
 // 2026-11-22 01:57:53.519 UTC
 [[nodiscard]] std::string TimeText(std::int64_t ms);
 
+// Before libsmartcols prints: values are UTF-8 whatever the locale says, and it would escape them.
+void UseUtf8();
+
 struct Column {
   std::string name;
   bool right = false;

@@ -336,6 +336,7 @@ int RunTree(const Context& context, const ReadArguments& arguments) {
   }
   Json json = {{"name", arguments.path}, {"value", ValueJson(root->data)}};
   std::vector<Json*> nested = {&json};
+  UseUtf8();
   const std::unique_ptr<libscols_table, void (*)(libscols_table*)> table(scols_new_table(),
                                                                          scols_unref_table);
   scols_table_new_column(table.get(), "NAME", 0, SCOLS_FL_TREE);

@@ -195,12 +195,6 @@ int RunWatch(const Context& context, const WatchArguments& arguments) {
   options.from = arguments.from;
   const WatchMode mode =
       arguments.recursive ? WatchMode::kPersistentRecursive : WatchMode::kPersistent;
-  const auto watch = client->Watch(
-      arguments.path, mode, [&](const Event& event) { OnEvent(context, watching, event); },
-      options);
-  if (!watch) {
-    return Fail("watch " + arguments.path, watch.error());
-  }
   watching.loop.OnSignal([&](int number) {
     // The program is in this process's group: a terminal's signals it gets by itself.
     if (number == SIGTERM && watching.handler) {
@@ -213,6 +207,14 @@ int RunWatch(const Context& context, const WatchArguments& arguments) {
       raise(SIGSTOP);
     }
   });
+  // Not waited for: an event, and the program that it starts, may come before the answer.
+  client->WatchAsync(
+      arguments.path, mode, [&](const Event& event) { OnEvent(context, watching, event); }, options,
+      [&](const Result<std::int64_t>& watch) {
+        if (!watch) {
+          watching.loop.Stop(Fail("watch " + arguments.path, watch.error()));
+        }
+      });
   return watching.loop.Run();
 }
 

@@ -99,7 +99,7 @@ struct Observation::State : std::enable_shared_from_this<Observation::State> {
                  self->reading = false;
                  if (self->read_again) {
                    self->Read();
-                 } else if (leader.ok() && self->told != *leader) {
+                 } else if (leader.ok() && !(self->told.has_value() && *self->told == *leader)) {
                    self->told = *leader;
                    self->Tell(*leader);
                  }
