@@ -1,5 +1,6 @@
 // Everything about one member that is chosen before it starts. `conclaved` fills this from flags of
-// the same names (but for what says that it is none); tests construct it. Nothing here is read from the environment.
+// the same names (but for what says that it is none); tests construct it. Nothing here is read from
+// the environment.
 #pragma once
 
 #include <cstddef>
@@ -98,6 +99,10 @@ struct Options {
   // Digests are compared at every index divisible by this. No flag: members with different ones
   // would compare nothing.
   std::uint64_t digest_interval = 256;
+  // Entries in one message to a follower, and messages to it that are not acknowledged (1: stop and
+  // wait). No flags: the defaults are the core's, simulations draw small ones.
+  std::size_t append_entries_max = 4096;
+  std::size_t inflight_messages_max = 64;
   // --stop_drain_ms: an orderly stop waits this long for requests under way.
   std::int64_t stop_drain_ms = 2000;
 

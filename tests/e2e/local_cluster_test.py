@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +24,16 @@ def alive(pid):
     except OSError:
         return False
     return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def server_below_ephemeral_ports():
+    """Where no outgoing connection of another test can have a port of the same block."""
+    for port in range(random.randrange(12_000, 20_000), 30_000):
+        try:
+            return socket.create_server(("127.0.0.1", port))
+        except OSError:
+            continue
+    raise OSError("no free port")
 
 
 class LocalClusterTest(unittest.TestCase):
@@ -125,7 +136,7 @@ class LocalClusterTest(unittest.TestCase):
             stranger.stdin.close()
 
     def test_a_port_in_use_is_an_error_that_names_port_and_holder(self):
-        with socket.create_server(("127.0.0.1", 0)) as server:
+        with server_below_ephemeral_ports() as server:
             port = server.getsockname()[1]
             text = self.run_verb("up", "--base-port", str(port - 102), "--bin-dir", self.bin,
                                  expect=1)

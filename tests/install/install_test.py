@@ -26,7 +26,7 @@ def example_of(readme):
 
 
 def check_exports(library):
-    """Only the public interface is seen: two versions of Thrift in one process must not meet."""
+    """Only the public interface is seen: two versions of Thrift in a process must not meet."""
     listing = run("nm", "-DC", "--defined-only", library, capture_output=True).stdout
     symbols = [line.split(maxsplit=2)[2] for line in listing.splitlines() if len(line.split()) > 2]
     if not any("conclave::Client::Connect" in symbol for symbol in symbols):

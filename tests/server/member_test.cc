@@ -101,11 +101,7 @@ TEST(MemberTest, OverloadIsRefusedAndWhatRelievesItIsNot) {
 }
 
 TEST(MemberTest, RequestsOverTheirLimitsAreRefusedByName) {
-  Cluster cluster(Tuned(
-      [](Options& options) {
-        options.request_bytes_max = 8192;
-      },
-      1));
+  Cluster cluster(Tuned([](Options& options) { options.request_bytes_max = 8192; }, 1));
   cluster.StartAll();
   ASSERT_EQ(cluster.AwaitLeader(), 1U);
   Client client(&cluster, 1);
