@@ -47,7 +47,8 @@ class SupervisorTest(CommandTest):
     def stubborn(self, *arguments, **more):
         """A lock held over STUBBORN, and the pids of that and its child."""
         file = self.dir / "pids"
-        process = self.start("lock", self.path, *arguments, "--", "sh", "-c", STUBBORN, file, **more)
+        process = self.start("lock", self.path, *arguments, "--", "sh", "-c", STUBBORN, file,
+                             **more)
         wait_for(file.exists, "the program")
         pids = [int(pid) for pid in file.read_text(encoding="ascii").split()]
         self.addCleanup(self.kill_all, pids)

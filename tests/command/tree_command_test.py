@@ -101,8 +101,8 @@ class TreeTest(CommandTest):
         self.assertEqual(done.returncode, 2, done.stderr)
         done = run("status", "--timeout", "200ms", endpoint=f"127.0.0.1:{free_port()}")
         self.assertEqual(done.returncode, 2, done.stderr)
-        done = run("lock", "/l", "--", "true", "--timeout", "200ms",
-                   endpoint=f"127.0.0.1:{free_port()}", env={"CONCLAVE_TIMEOUT": "200ms"})
+        done = run("--timeout", "200ms", "lock", "/l", "--", "true",
+                   endpoint=f"127.0.0.1:{free_port()}")
         self.assertEqual(done.returncode, 2, done.stderr)
 
     def test_a_flag_beats_the_environment(self):

@@ -28,7 +28,8 @@ class WatchTest(CommandTest):
         events = [json.loads(line) for line in lines]
         self.assertEqual([(e["type"], e["path"], e.get("value", "none")) for e in events],
                          [("created", self.path, "1"), ("data_changed", self.path, "2"),
-                          ("created", f"{self.path}/child", None), ("created", f"{self.path}/b", ""),
+                          ("created", f"{self.path}/child", None),
+                          ("created", f"{self.path}/b", ""),
                           ("deleted", f"{self.path}/b", "none")])
         self.assertEqual([e["zxid"] for e in events[:4]], [m["zxid"] for m in made])
         self.assertTrue(all(e["ordinal"] == 0 for e in events))
@@ -86,7 +87,8 @@ class WatchTest(CommandTest):
         lines = log.read_text(encoding="utf-8").splitlines()
         self.assertEqual([json.loads(lines[i])["value"] for i in (0, 2)], ["a", "b"])
         self.assertEqual([lines[i] for i in (1, 3)],
-                         [f"created {self.path} {zxids[0]}", f"data_changed {self.path} {zxids[1]}"])
+                         [f"created {self.path} {zxids[0]}",
+                          f"data_changed {self.path} {zxids[1]}"])
 
     def test_never_two_programs_at_once(self):
         mark = self.from_here()
