@@ -169,8 +169,15 @@ WatchId Contender::WatchOnce(const std::string& path, std::optional<Cursor> from
   watch.mode = WatchMode::kExistsOnce;
   watch.from = from;
   watch.slot = std::move(slot);
-  // A failure to register means that the session is over, which its listener tells.
-  return core_->AddWatch(std::move(watch), BootTime::max(), [](const Result<std::int64_t>&) {});
+  // A failure to register means that the session is over, which its listener tells; or that it has
+  // been told of later changes than `from` already: then the state itself tells.
+  return core_->AddWatch(std::move(watch), BootTime::max(),
+                         [weak = weak_from_this(), from, on_event](const Result<std::int64_t>& at) {
+                           const auto self = weak.lock();
+                           if (self != nullptr && from && at.code() == Code::kInvalidArgument) {
+                             (*self.*on_event)();
+                           }
+                         });
 }
 
 void Contender::WatchSelf(std::int64_t czxid) {

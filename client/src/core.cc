@@ -179,6 +179,7 @@ idl::Ctx Core::ContextOf(const Call& call) const {
     ctx.__set_afterSeq(options_.open_session ? calls_.AfterSeq(call) : 0);
     ctx.__set_minZxid(last_zxid_);
   }
+  ctx.__set_noEvents(true);
   if (call.deadline != BootTime::max()) {
     const auto left = std::chrono::ceil<milliseconds>(call.deadline - call.sent_at).count();
     constexpr std::int64_t kDeadlineMsMax = 3'600'000;
@@ -189,6 +190,12 @@ idl::Ctx Core::ContextOf(const Call& call) const {
 }
 
 void Core::SendCall(Call& call) {
+  if (const auto* watch = std::get_if<idl::AddWatchRequest>(&call.request);
+      watch != nullptr && watch->__isset.since) {
+    // Polls behind this call ask for what the watch wants of the past; the watches that have had it
+    // know that they have.
+    cursor_ = std::min(cursor_, {.zxid = watch->since.zxid, .ordinal = watch->since.ordinal});
+  }
   call.stale_read = false;
   std::visit(
       [&call](const auto& request) {
@@ -210,33 +217,66 @@ void Core::SendCall(Call& call) {
 }
 
 void Core::OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, RpcResult result) {
-  if (result || std::holds_alternative<idl::CoordError>(result.error())) {
+  const idl::Head* head = result ? &HeadOf(*result) : nullptr;
+  if (!result) {
+    if (const auto* declared = std::get_if<idl::CoordError>(&result.error())) {
+      last_reply_at_ = seams_.loop->Now();
+      head = declared->__isset.head ? &declared->head : nullptr;
+    }
+  } else {
     last_reply_at_ = seams_.loop->Now();
   }
-  // The head counts also if nobody waits for the answer any more: it may bring events.
-  if (result && !TakeHead(HeadOf(*result), sent_at)) {
+  if (head != nullptr && !TakeHead(*head, sent_at)) {
     return;
   }
-  if (!result) {
-    if (auto* declared = std::get_if<idl::CoordError>(&result.error());
-        declared != nullptr && declared->__isset.head && !TakeHead(declared->head, sent_at)) {
-      return;
-    }
-  }
-  Call* call = calls_.Find(id);
-  if (call == nullptr || call->attempt != attempt) {
+  if (head != nullptr && MustWait(*head)) {
+    Hold(id, attempt, {.zxid = head->cursor.zxid, .ordinal = head->cursor.ordinal},
+         std::move(result));
     return;
   }
-  if (result) {
-    OnAnswer(*call, std::move(*result));
-  } else if (const auto* declared = std::get_if<idl::CoordError>(&result.error())) {
-    OnDeclaredError(*call, *declared);
-  } else {
-    OnCallFailure(*call, std::get<wire::CallFailure>(result.error()));
+  if (Call* call = calls_.Find(id); call != nullptr && call->attempt == attempt) {
+    OnOutcome(*call, std::move(result));
   }
   LeaveWhenAnswered();
   Pump();
   ArmDeadlines();
+}
+
+void Core::OnOutcome(Call& call, RpcResult result) {
+  if (result) {
+    OnAnswer(call, std::move(*result));
+  } else if (const auto* declared = std::get_if<idl::CoordError>(&result.error())) {
+    OnDeclaredError(call, *declared);
+  } else {
+    OnCallFailure(call, std::get<wire::CallFailure>(result.error()));
+  }
+}
+
+bool Core::MustWait(const idl::Head& head) const {
+  if (phase_ != Phase::kReady || !options_.open_session) {
+    return false;
+  }
+  const bool ahead = head.__isset.cursor &&
+                     Cursor{.zxid = head.cursor.zxid, .ordinal = head.cursor.ordinal} > cursor_;
+  return ahead || !held_.empty();  // None overtakes another.
+}
+
+void Core::Hold(std::uint64_t id, std::uint64_t attempt, const Cursor& until, RpcResult result) {
+  held_.push_back({.id = id, .attempt = attempt, .until = until, .result = std::move(result)});
+  Nudge();
+}
+
+void Core::ReleaseHeld() {
+  while (!held_.empty() && held_.front().until <= cursor_) {
+    Held held = std::move(held_.front());
+    held_.pop_front();
+    if (Call* call = calls_.Find(held.id); call != nullptr && call->attempt == held.attempt) {
+      OnOutcome(*call, std::move(held.result));
+    }
+  }
+  if (!held_.empty()) {
+    Nudge();
+  }
 }
 
 void Core::OnAnswer(Call& call, Reply reply) {

@@ -1,14 +1,17 @@
 // The client's engine: one session, kept alive on one connection at a time, its home.
 //
-// Everything of a session goes to its home, so that the home's replies, which bring the events of
-// all earlier changes in their heads, keep the order "event before the reply that shows its state".
-// When the home is gone or cut off, the session moves: resumeWatches at another member with the
-// cursor of the last event, then all calls without an answer again, in their order and under their
-// numbers.
+// Everything of a session goes to its home. Events come by polls alone, because a poll names the
+// cursor from which on it wants them, so that an answer that is lost on the way is given again; an
+// event that rode on any other reply would be lost with it. Every reply says up to which cursor
+// there are events, and is held until they have come: so an event comes before the reply that shows
+// its state. When the home is gone or cut off, the session moves: resumeWatches at another member
+// with the cursor of the last event, then all calls without an answer again, in their order and
+// under their numbers.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -115,6 +118,11 @@ class Core : public std::enable_shared_from_this<Core> {
   void SendCall(Call& call);
   idl::Ctx ContextOf(const Call& call) const;
   void OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, RpcResult result);
+  void OnOutcome(Call& call, RpcResult result);
+  // The reply shows a state whose events have not come yet: it waits for them.
+  bool MustWait(const idl::Head& head) const;
+  void Hold(std::uint64_t id, std::uint64_t attempt, const Cursor& until, RpcResult result);
+  void ReleaseHeld();
   void OnAnswer(Call& call, Reply reply);
   void OnDeclaredError(Call& call, const idl::CoordError& error);
   void OnSequenceGap(Call& call, const idl::CoordError& error);
@@ -146,7 +154,13 @@ class Core : public std::enable_shared_from_this<Core> {
   void BecomeReady();
   void SendHeartbeat();
   void SendPing();
-  void OnHeartbeat(BootTime sent_at, RpcResult result);
+  void SendPoll(std::chrono::nanoseconds wait, void (Core::*on_reply)(BootTime, Cursor, RpcResult));
+  // Asks for the events that replies wait for, at once.
+  void Nudge();
+  void OnNudged(BootTime sent_at, Cursor asked, RpcResult result);
+  // Sends us on to members that remember further back; false if there are none to try.
+  bool SentElsewhere(const idl::PollResult& poll);
+  void OnHeartbeat(BootTime sent_at, Cursor asked, RpcResult result);
   void LearnTimeout(std::int32_t timeout_ms);
   void ScheduleHeartbeat(std::chrono::nanoseconds delay);
   void CheckHealth();
@@ -155,7 +169,9 @@ class Core : public std::enable_shared_from_this<Core> {
 
   // core_state.cc: what replies bring besides their answer; states and their listeners.
   // False: the client is over, the reply must not be used.
-  bool TakeHead(idl::Head& head, BootTime sent_at);
+  bool TakeHead(const idl::Head& head, BootTime sent_at);
+  // As TakeHead, for replies to calls that name a cursor, `asked`: takes the events too.
+  bool TakeEvents(const idl::Head& head, BootTime sent_at, const Cursor& asked);
   void Deliver(std::vector<WatchTable::Delivery> deliveries);
   void OnEventsDelivered();
   void RemoveWatchThere(WatchId id);
@@ -216,6 +232,16 @@ class Core : public std::enable_shared_from_this<Core> {
   std::string last_problem_;
   std::optional<Error> over_;
   CallTable calls_;
+
+  struct Held {
+    std::uint64_t id = 0;
+    std::uint64_t attempt = 0;
+    Cursor until;
+    RpcResult result;
+  };
+
+  std::deque<Held> held_;  // In the order in which they came.
+  bool nudge_in_flight_ = false;
   WatchTable watches_;
   Cursor cursor_;
   std::int64_t last_zxid_ = 0;

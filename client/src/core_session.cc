@@ -126,6 +126,8 @@ void Core::DropConnection() {
   home_.reset();
   phase_ = Phase::kIdle;
   heartbeat_in_flight_ = false;
+  nudge_in_flight_ = false;
+  held_.clear();  // They are asked for again, like everything that is not answered.
   leaving_ = false;
   trouble_since_.reset();
   CancelTimer(connect_timer_);
@@ -178,7 +180,7 @@ void Core::OnSessionOpened(BootTime sent_at, RpcResult result) {
     return;
   }
   session_timeout_ms_ = opened.timeoutMs;
-  if (!TakeHead(opened.head, sent_at)) {
+  if (!TakeEvents(opened.head, sent_at, cursor_)) {
     return;
   }
   {
@@ -230,7 +232,7 @@ void Core::OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, 
     resumed.head.__isset.events = false;
     resumed.head.__isset.cursor = false;
   }
-  if (!TakeHead(resumed.head, sent_at)) {
+  if (!TakeEvents(resumed.head, sent_at, cursor_)) {
     return;
   }
   if (!rest.empty()) {
@@ -337,18 +339,61 @@ void Core::SendHeartbeat() {
     return;
   }
   events_paused_ = false;
+  SendPoll(PollWait(), &Core::OnHeartbeat);
+}
+
+void Core::SendPoll(nanoseconds wait, void (Core::*on_reply)(BootTime, Cursor, RpcResult)) {
   idl::PollRequest request;
   request.__set_cursor(ToIdl(cursor_));
   request.__set_waitMs(
-      static_cast<std::int32_t>(std::chrono::duration_cast<milliseconds>(PollWait()).count()));
+      static_cast<std::int32_t>(std::chrono::duration_cast<milliseconds>(wait).count()));
   idl::Ctx ctx = SessionContext();
   ctx.__set_ackedThrough(calls_.AckedThrough());
   Send(*channel_, ctx, request,
-       [weak = weak_from_this(), sent_at = seams_.loop->Now()](RpcResult result) {
+       [weak = weak_from_this(), on_reply, asked = cursor_,
+        sent_at = seams_.loop->Now()](RpcResult result) {
          if (const auto core = weak.lock()) {
-           core->OnHeartbeat(sent_at, std::move(result));
+           (*core.*on_reply)(sent_at, asked, std::move(result));
          }
        });
+}
+
+void Core::Nudge() {
+  if (phase_ == Phase::kReady && !nudge_in_flight_) {
+    nudge_in_flight_ = true;
+    SendPoll(nanoseconds(0), &Core::OnNudged);
+  }
+}
+
+void Core::OnNudged(BootTime sent_at, Cursor asked, RpcResult result) {
+  nudge_in_flight_ = false;
+  if (!result) {
+    const auto* declared = std::get_if<idl::CoordError>(&result.error());
+    const Action action = declared == nullptr ? Action::kNone : FromIdl(*declared).action();
+    if (action == Action::kSessionOver) {
+      Expire(declared->message);
+    } else if (action == Action::kRetryElsewhere) {
+      MoveAway(TextOf(result.error()));
+    }
+    return;  // Else the next heartbeat brings the events.
+  }
+  const auto& poll = std::get<idl::PollResult>(*result);
+  if (SentElsewhere(poll) || !TakeEvents(poll.head, sent_at, asked)) {
+    return;
+  }
+  ReleaseHeld();
+  Pump();
+  ArmDeadlines();
+}
+
+bool Core::SentElsewhere(const idl::PollResult& poll) {
+  const auto others = ParseAll(poll.elsewhere);
+  if (!poll.head.resync || others.empty() || hops_ >= kHopsMax) {
+    return false;
+  }
+  ++hops_;
+  MoveAway("it does not remember far enough back", others);
+  return true;
 }
 
 void Core::SendPing() {
@@ -357,12 +402,12 @@ void Core::SendPing() {
   Send(*channel_, ctx, PingRequest(),
        [weak = weak_from_this(), sent_at = seams_.loop->Now()](RpcResult result) {
          if (const auto core = weak.lock()) {
-           core->OnHeartbeat(sent_at, std::move(result));
+           core->OnHeartbeat(sent_at, {}, std::move(result));
          }
        });
 }
 
-void Core::OnHeartbeat(BootTime sent_at, RpcResult result) {
+void Core::OnHeartbeat(BootTime sent_at, Cursor asked, RpcResult result) {
   heartbeat_in_flight_ = false;
   if (!result) {
     const auto* declared = std::get_if<idl::CoordError>(&result.error());
@@ -390,13 +435,14 @@ void Core::OnHeartbeat(BootTime sent_at, RpcResult result) {
   bool ping = false;
   const bool first = !timeout_known_;
   if (auto* poll = std::get_if<idl::PollResult>(&*result)) {
-    const auto others = ParseAll(poll->elsewhere);
-    if (poll->head.resync && !others.empty() && hops_ < kHopsMax) {
-      ++hops_;
-      MoveAway("it does not remember far enough back", others);
+    if (SentElsewhere(*poll)) {
       return;
     }
     LearnTimeout(poll->timeoutMs);
+    if (!TakeEvents(poll->head, sent_at, asked)) {
+      return;
+    }
+    ReleaseHeld();
   } else {
     ping = !first;
     LearnTimeout(std::get<idl::PingResult>(*result).timeoutMs);
@@ -404,9 +450,9 @@ void Core::OnHeartbeat(BootTime sent_at, RpcResult result) {
       OnClosed("the member does not say what the session's timeout is");
       return;
     }
-  }
-  if (!TakeHead(HeadOf(*result), sent_at)) {
-    return;
+    if (!TakeHead(HeadOf(*result), sent_at)) {
+      return;
+    }
   }
   Pump();
   ArmDeadlines();

@@ -25,7 +25,7 @@ std::string ToHex(const std::string& bytes) {
 
 }  // namespace
 
-bool Core::TakeHead(idl::Head& head, BootTime sent_at) {
+bool Core::TakeHead(const idl::Head& head, BootTime sent_at) {
   if (phase_ == Phase::kOver) {
     return false;
   }
@@ -42,6 +42,13 @@ bool Core::TakeHead(idl::Head& head, BootTime sent_at) {
   if (head.__isset.confirmedAgeMs && head.confirmedAgeMs >= 0 && timeout_known_) {
     // The age is as of the reply's sending, which was not before the request's.
     ExtendValidity(sent_at - milliseconds(head.confirmedAgeMs) + session_timeout());
+  }
+  return true;
+}
+
+bool Core::TakeEvents(const idl::Head& head, BootTime sent_at, const Cursor& asked) {
+  if (!TakeHead(head, sent_at)) {
+    return false;
   }
   std::vector<WatchTable::Delivery> deliveries;
   if (head.__isset.events) {
@@ -62,7 +69,9 @@ bool Core::TakeHead(idl::Head& head, BootTime sent_at) {
       RemoveWatchThere(id);
     }
   }
-  if (head.__isset.cursor) {
+  // An answer to a poll that asked for less than is wanted now (a watch from an earlier cursor has
+  // come in between) says nothing about what lies before.
+  if (head.__isset.cursor && asked <= cursor_) {
     cursor_ = std::max(cursor_, Cursor{.zxid = head.cursor.zxid, .ordinal = head.cursor.ordinal});
   }
   Deliver(std::move(deliveries));

@@ -120,7 +120,11 @@ std::vector<idl::WatchSpec> WatchTable::Specs() const {
   std::vector<idl::WatchSpec> specs;
   for (const auto& [id, watch] : watches_) {
     if (watch.registered) {
-      specs.push_back(SpecOf(watch));
+      idl::WatchSpec& spec = specs.emplace_back(SpecOf(watch));
+      // The session's cursor may lie before the registration. Without this a one-shot watch would
+      // go off at the next member for a change from before it was there, and be gone for good:
+      // Match takes no such event.
+      spec.__set_since(ToIdl(watch.seen));
     }
   }
   return specs;

@@ -306,7 +306,7 @@ std::size_t FakeCluster::PositionBehind(const idl::Cursor& cursor) const {
 bool FakeCluster::HasEvents(std::int64_t session, int id) {
   for (std::size_t i = member(id).position[session]; i < changes_.size(); ++i) {
     for (const auto& [watch_id, watch] : member(id).watches[session]) {
-      if (Matches(watch, changes_[i])) {
+      if (Later(changes_[i], watch.since) && Matches(watch.spec, changes_[i])) {
         return true;
       }
     }
@@ -321,8 +321,10 @@ void FakeCluster::DrainEvents(idl::Head& head, std::int64_t session, int id) {
   for (; position < changes_.size(); ++position) {
     std::map<idl::EventType::type, idl::Event> by_type;
     std::vector<std::int64_t> over;
-    for (const auto& [watch_id, watch] : watches) {
-      if (const auto type = Matches(watch, changes_[position])) {
+    for (const auto& [watch_id, registered] : watches) {
+      const idl::WatchSpec& watch = registered.spec;
+      const auto type = Matches(watch, changes_[position]);
+      if (type && Later(changes_[position], registered.since)) {
         idl::Event& event = by_type[*type];
         event.watchIds.push_back(watch_id);
         event.change = changes_[position];
@@ -348,10 +350,31 @@ void FakeCluster::DrainEvents(idl::Head& head, std::int64_t session, int id) {
   if (!events.empty()) {
     head.__set_events(events);
   }
-  idl::Cursor cursor;
-  cursor.__set_zxid(zxid);
-  cursor.__set_ordinal(std::numeric_limits<std::int32_t>::max());
-  head.__set_cursor(cursor);
+  head.__set_cursor(End());
+  member(id).sent[session] = End();
+}
+
+void FakeCluster::AnswerPolls(std::int64_t session, int id) {
+  for (auto it = polls_.begin(); it != polls_.end();) {
+    const auto link = it->link.lock();
+    const bool open = link != nullptr && link->open;
+    if (open && it->session == session && it->member == id && HasEvents(session, id)) {
+      executor_.Cancel(it->timer);
+      const auto answer = std::move(it->answer);
+      polls_.erase(it);
+      answer();
+      it = polls_.begin();
+    } else {
+      ++it;
+    }
+  }
+}
+
+idl::Cursor FakeCluster::End() const {
+  idl::Cursor end;
+  end.__set_zxid(zxid);
+  end.__set_ordinal(std::numeric_limits<std::int32_t>::max());
+  return end;
 }
 
 void FakeCluster::FillHead(idl::Head& head, const idl::Ctx& ctx, int id) {
@@ -362,6 +385,10 @@ void FakeCluster::FillHead(idl::Head& head, const idl::Ctx& ctx, int id) {
   head.__set_memberId(id);
   if (ctx.session != 0 && !ctx.noEvents) {
     DrainEvents(head, ctx.session, id);
+  } else if (ctx.session != 0 && !member(id).watches[ctx.session].empty()) {
+    // A parked poll is answered first; without one the head says that there are events.
+    AnswerPolls(ctx.session, id);
+    head.__set_cursor(HasEvents(ctx.session, id) ? End() : member(id).sent[ctx.session]);
   }
   if (confirmed_age_ms && ctx.session != 0) {
     head.__set_confirmedAgeMs(*confirmed_age_ms);

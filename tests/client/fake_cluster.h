@@ -112,11 +112,17 @@ class FakeCluster final : public Transport {
  private:
   friend struct Handler;
 
+  struct Registered {
+    idl::WatchSpec spec;
+    idl::Cursor since;
+  };
+
   struct Member {
     bool up = true;
     bool mute = false;
-    std::map<std::int64_t, std::map<std::int64_t, idl::WatchSpec>> watches;  // By session, id.
+    std::map<std::int64_t, std::map<std::int64_t, Registered>> watches;  // By session, id.
     std::map<std::int64_t, std::size_t> position;  // By session: changes told of.
+    std::map<std::int64_t, idl::Cursor> sent;      // By session: what polls were answered up to.
   };
 
   struct ParkedPoll {
@@ -133,6 +139,8 @@ class FakeCluster final : public Transport {
   std::int64_t Changed(std::vector<idl::Change> changes);
   std::size_t PositionBehind(const idl::Cursor& cursor) const;
   void FillHead(idl::Head& head, const idl::Ctx& ctx, int member);
+  idl::Cursor End() const;  // Behind all changes.
+  void AnswerPolls(std::int64_t session, int member);
   void DrainEvents(idl::Head& head, std::int64_t session, int member);
   bool HasEvents(std::int64_t session, int member);
   std::optional<idl::CoordError> CheckSession(const idl::Ctx& ctx) const;

@@ -1,6 +1,7 @@
 #include "tests/client/fake_handler.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace conclave::client_test {
@@ -274,19 +275,26 @@ void Handler::children(Cob<idl::ChildrenResult> cob, ExnCob exn, const idl::Ctx&
 
 void Handler::addWatch(Cob<idl::AddWatchResult> cob, ExnCob exn, const idl::Ctx& ctx,
                        const idl::AddWatchRequest& request) {
-  Serve<idl::AddWatchResult>(
-      "addWatch", ctx, cob, exn, [&](idl::AddWatchResult& result) -> Outcome {
-        if (auto expired = cluster.CheckSession(ctx)) {
-          return expired;
-        }
-        // What the session has coming is told before the watch is there.
-        cluster.DrainEvents(result.head, ctx.session, member);
-        cluster.member(member).watches[ctx.session][request.watch.watchId] = request.watch;
-        if (request.__isset.since) {
-          cluster.member(member).position[ctx.session] = cluster.PositionBehind(request.since);
-        }
-        return std::nullopt;
-      });
+  Serve<idl::AddWatchResult>("addWatch", ctx, cob, exn, [&](idl::AddWatchResult&) -> Outcome {
+    if (auto expired = cluster.CheckSession(ctx)) {
+      return expired;
+    }
+    auto& at = cluster.member(member);
+    auto& watches = at.watches[ctx.session];
+    idl::Cursor since = cluster.End();
+    if (request.__isset.since) {
+      since = request.since;
+      const idl::Cursor& sent = at.sent[ctx.session];
+      if (!watches.empty() &&
+          std::tie(since.zxid, since.ordinal) < std::tie(sent.zxid, sent.ordinal)) {
+        return MakeError(idl::ErrorCode::INVALID_ARGUMENT);
+      }
+      at.position[ctx.session] = cluster.PositionBehind(since);
+      cluster.executor_.Post([this] { cluster.Wake(); });
+    }
+    watches[request.watch.watchId] = {request.watch, since};
+    return std::nullopt;
+  });
 }
 
 void Handler::removeWatch(Cob<idl::RemoveWatchResult> cob, ExnCob exn, const idl::Ctx& ctx,
@@ -320,7 +328,7 @@ void Handler::resumeWatches(Cob<idl::ResumeWatchesResult> cob, ExnCob exn, const
           watches.clear();
         }
         for (const idl::WatchSpec& watch : request.watches) {
-          watches[watch.watchId] = watch;
+          watches[watch.watchId] = {watch, watch.__isset.since ? watch.since : request.cursor};
         }
         const std::size_t position = cluster.PositionBehind(request.cursor);
         result.head.__set_resync(position < cluster.forgotten_);
@@ -340,6 +348,11 @@ void Handler::poll(Cob<idl::PollResult> cob, ExnCob exn, const idl::Ctx& ctx,
       return expired;
     });
   };
+  if (!cluster.CheckSession(ctx)) {
+    // The client says what it has: what was lost on the way is told again.
+    cluster.member(member).position[ctx.session] =
+        std::max(cluster.PositionBehind(request.cursor), cluster.forgotten_);
+  }
   if (request.waitMs == 0 || cluster.HasEvents(ctx.session, member) || cluster.CheckSession(ctx)) {
     answer();
     return;

@@ -157,24 +157,77 @@ TEST_F(WatchTest, AMemberThatRemembersTooLittleSendsTheClientOn) {
   EXPECT_EQ(Home(client), good);
 }
 
+TEST_F(WatchTest, APollOfAGivenUpConnectionTakesNoEventWithIt) {
+  Client& client = OpenClient();
+  cluster.ForeignCreate("/a", "1");
+  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
+  std::vector<std::string> expected;
+  for (int i = 0; i < 10; ++i) {
+    // Writes whose answers are lost, on a connection that breaks under them, to and from one
+    // member.
+    for (int member = 1; member <= 3; ++member) {
+      if (member != Home(client)) {
+        cluster.Stop(member);
+      }
+    }
+    cluster.on_call = [](const std::string& method, const idl::Ctx&, int) {
+      return method == "setData" ? Break(true) : Fault{};
+    };
+    std::optional<Result<Written>> set;
+    client.SetAsync("/a", std::to_string(2 * i), kAnyVersion, {}, Into(set));
+    expected.push_back("data_changed /a " + std::to_string(2 * i));
+    executor.Settle();
+    cluster.on_call = nullptr;
+    cluster.ForeignSet("/a", std::to_string(2 * i + 1));
+    expected.push_back("data_changed /a " + std::to_string(2 * i + 1));
+    ASSERT_TRUE(
+        executor.AdvanceUntil([&] { return set.has_value() && log.size() == expected.size(); }));
+    executor.Advance(seconds(1));
+  }
+  EXPECT_EQ(log, expected);
+}
+
+TEST_F(WatchTest, AReplyWaitsForTheEventsItShows) {
+  Client& client = OpenClient();
+  cluster.ForeignCreate("/a", "1");
+  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
+  // Polls are refused for a while: the reply is there first.
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    return method == "poll" ? Fail(idl::ErrorCode::OVERLOADED) : Fault{};
+  };
+  std::vector<std::string> order;
+  cluster.ForeignSet("/a", "2");
+  client.GetAsync("/a", {}, [&](const Result<Node>& node) {
+    order = log;
+    order.push_back(node.ok() ? "read " + *node->data : node.error().ToString());
+  });
+  executor.Settle();
+  EXPECT_THAT(order, IsEmpty());
+  cluster.on_call = nullptr;
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return !order.empty(); }));
+  EXPECT_THAT(order, ElementsAre("data_changed /a 2", "read 2"));
+}
+
 TEST_F(WatchTest, GoesOnBehindAGivenCursor) {
   Client& client = OpenClient();
   cluster.ForeignCreate("/a", "1");
   ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
   cluster.ForeignSet("/a", "2");
   executor.Settle();
-  const Cursor seen = last;
+  const WatchOptions behind{.timeout = {}, .with_values = true, .from = last};
   cluster.ForeignSet("/a", "3");
   executor.Settle();
   cluster.ForeignSet("/a", "4");
   executor.Settle();
   log.clear();
-  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent,
-                    {.timeout = {}, .with_values = true, .from = seen})
-                  .ok());
-  executor.Settle();
-  EXPECT_THAT(log, ElementsAre("data_changed /a 3", "data_changed /a 4"))
-      << "to the new watch only: the first one has had them";
+  EXPECT_EQ(Watch(client, "/a", WatchMode::kPersistent, behind).code(), Code::kInvalidArgument)
+      << "its other watch has had them";
+  EXPECT_THAT(log, IsEmpty());
+  Client& other = OpenClient();
+  executor.Advance(seconds(5));
+  ASSERT_TRUE(Watch(other, "/a", WatchMode::kPersistent, behind).ok());
+  executor.Advance(seconds(5));
+  EXPECT_THAT(log, ElementsAre("data_changed /a 3", "data_changed /a 4"));
 }
 
 TEST_F(WatchTest, AWatchTellsOnlyWhatComesAfterIt) {

@@ -30,7 +30,9 @@ using WatchCallback = std::function<void(const Event&)>;
 struct WatchOptions {
   std::chrono::milliseconds timeout{0};
   bool with_values = false;  // Events of creations and changes bring the new value.
-  // Also tell of what happened behind this cursor. Not set: from now on.
+  // Also tell of what happened behind this cursor. Not set: from now on. A cursor behind which this
+  // client's other watches have had events already is refused with kInvalidArgument, since the
+  // order of events would be lost: use a client of its own.
   std::optional<Cursor> from = std::nullopt;
 };
 
