@@ -6,6 +6,7 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <sstream>
 #include <string>
@@ -19,6 +20,7 @@
 #include "client/command/main_loop.h"
 #include "client/command/output.h"
 #include "client/command/paths.h"
+#include "client/command/transfer.h"
 
 namespace conclave::command {
 namespace {
@@ -135,14 +137,47 @@ struct RemoveArguments {
   std::int32_t version = kAnyVersion;
 };
 
-// Children first. Not atomic: others may create below it meanwhile, which ends it with NotEmpty.
-Status RemoveTree(Client& client, const std::string& path) {
+// Removes all children of `path`, many at a time, and returns those that have children themselves.
+Result<std::vector<std::string>> RemoveLeaves(Client& client, const std::string& path) {
   const auto children = client.Children(path);
   if (!children) {
     return children.error();
   }
+  constexpr std::size_t kCallsMax = 256;
+  constexpr std::size_t kBytesMax = std::size_t{16} << 20;
+  Window window(kCallsMax, kBytesMax);
+  std::mutex mutex;
+  std::vector<std::string> inner;
+  Status status;
   for (const std::string& name : children->names) {
     const std::string child = JoinPath(path, name);
+    window.Take(child.size());
+    client.RemoveAsync(child, kAnyVersion, {}, [&, child](const Result<Written>& removed) {
+      {
+        const std::lock_guard lock(mutex);
+        if (removed.code() == Code::kNotEmpty) {
+          inner.push_back(child);
+        } else if (!removed && removed.code() != Code::kNoNode) {
+          status = removed.error();
+        }
+      }
+      window.Give(child.size());
+    });
+  }
+  window.Drain();
+  if (!status) {
+    return status.error();
+  }
+  return inner;
+}
+
+// Children first. Not atomic: others may create below it meanwhile, which ends it with NotEmpty.
+Status RemoveTree(Client& client, const std::string& path) {
+  const auto inner = RemoveLeaves(client, path);
+  if (!inner) {
+    return inner.error();
+  }
+  for (const std::string& child : *inner) {
     if (auto removed = RemoveTree(client, child); !removed && removed.code() != Code::kNoNode) {
       return removed;
     }

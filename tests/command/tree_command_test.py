@@ -150,6 +150,9 @@ class TreeTest(CommandTest):
         self.assertIn("^[[31mred", self.ok("tree", self.path))
 
     def test_remove_recursively(self):
+        for i in range(600):
+            (self.dir / f"file-{i}").touch()
+        self.ok("import", self.dir, f"{self.path}/wide")
         self.ok("create", "-p", f"{self.path}/a/b/c")
         self.ok("rm", "-r", self.path)
         self.assertFalse(self.exists(self.path))
