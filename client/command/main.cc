@@ -1,10 +1,12 @@
 // conclave: the command line of a Conclave cluster.
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <iterator>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -49,12 +51,30 @@ void AddGlobalOptions(CLI::App& app, Context& context) {
   app.add_flag("-v,--verbose", context.verbose, "say on standard error what the library does");
 }
 
+// Whether the first subcommand named is one of those that run a program.
+bool RunsProgram(char** begin, char** end) {
+  static constexpr std::array<std::string_view, 3> kRunning = {"lock", "elect", "watch"};
+  static constexpr std::array<std::string_view, 13> kOthers = {
+      "create", "get",     "set",    "rm",     "ls",    "tree", "stat",
+      "status", "session", "import", "export", "bench", "--"};
+  const auto is_one_of = [](const auto& names, std::string_view argument) {
+    return std::find(names.begin(), names.end(), argument) != names.end();
+  };
+  char** const first = std::find_if(begin, end, [&](std::string_view argument) {
+    return is_one_of(kRunning, argument) || is_one_of(kOthers, argument);
+  });
+  return first != end && is_one_of(kRunning, *first);
+}
+
 int Run(int argc, char** argv) {
   Context context;
-  // A child's command line is cut off before anything can take its options for its own.
   char** const end = argv + argc;
+  // Behind "--" stands the program of those that run one: cut off before anything can take its
+  // options for its own. For the others it ends the options, as everywhere.
   char** const dashes =
-      std::find_if(argv + 1, end, [](const char* a) { return std::string_view(a) == "--"; });
+      RunsProgram(argv + 1, end)
+          ? std::find_if(argv + 1, end, [](std::string_view a) { return a == "--"; })
+          : end;
   if (dashes != end) {
     context.child.assign(dashes + 1, end);
   }
@@ -77,11 +97,6 @@ int Run(int argc, char** argv) {
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
     return FailUsage(error.what());
-  }
-  const bool supervises =
-      app.got_subcommand("lock") || app.got_subcommand("elect") || app.got_subcommand("watch");
-  if (dashes != end && !supervises) {
-    return FailUsage("only lock, elect and watch run a program behind --");
   }
   return context.run();
 }

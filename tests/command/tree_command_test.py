@@ -61,6 +61,10 @@ class TreeTest(CommandTest):
         self.ok("create", self.path, "x")
         self.ok("set", self.path, "-5")
         self.assertEqual(self.ok("get", self.path), "-5\n")
+        self.ok("set", self.path, "--", "--version")
+        self.assertEqual(self.ok("get", self.path), "--version\n")
+        self.ok("set", self.path, "lock", "--version", 2)
+        self.assertEqual(self.ok("get", self.path), "lock\n")
 
     def test_exit_statuses(self):
         self.ok("create", self.path)
