@@ -50,7 +50,9 @@ DEFINE_uint64(log_bytes_max, std::uint64_t{8} << 30,
 DEFINE_uint64(log_reserve_bytes, std::uint64_t{64} << 20,
               "room past --log_bytes_max for deletes and ends of sessions");
 DEFINE_uint64(free_space_min_bytes, std::uint64_t{256} << 20,
-              "free space on the disk below which writes are refused");
+              "free space on the disk below which writes but deletes are refused");
+DEFINE_uint64(free_space_reserve_bytes, std::uint64_t{64} << 20,
+              "free space on the disk below which all writes are refused");
 DEFINE_uint64(pending_bytes_max, std::uint64_t{64} << 20,
               "bytes of unanswered writes at which new ones are refused as overloaded");
 DEFINE_uint64(pending_requests_max, 65'536,
@@ -181,6 +183,7 @@ void FillServerOptions(server::Options& options) {
   options.log_bytes_max = FLAGS_log_bytes_max;
   options.log_reserve_bytes = FLAGS_log_reserve_bytes;
   options.free_space_min_bytes = FLAGS_free_space_min_bytes;
+  options.free_space_reserve_bytes = FLAGS_free_space_reserve_bytes;
   options.pending_bytes_max = FLAGS_pending_bytes_max;
   options.pending_requests_max = FLAGS_pending_requests_max;
   options.write_timeout_ms = FLAGS_write_timeout_ms;

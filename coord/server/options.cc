@@ -112,6 +112,11 @@ Checked CheckBounds(const Options& o) {
   }
   if (Checked c = AtLeast("read_bytes_max", o.read_bytes_max, kRequestLeast); !c) return c;
   if (Checked c = AtLeast("log_bytes_max", o.log_bytes_max, std::uint64_t{1} << 16); !c) return c;
+  if (Checked c = AtMost("free_space_reserve_bytes", o.free_space_reserve_bytes,
+                         o.free_space_min_bytes, "--free_space_min_bytes");
+      !c) {
+    return c;
+  }
   return AtLeast("log_reserve_bytes", o.log_reserve_bytes, std::uint64_t{1} << 12);
 }
 
@@ -125,6 +130,8 @@ Checked CheckWatchesAndPace(const Options& o) {
   if (Checked c = AtLeast<std::int64_t>("read_timeout_ms", o.read_timeout_ms, 1); !c) return c;
   if (Checked c = AtLeast("apply_slice_entries", o.apply_slice_entries, kOne); !c) return c;
   if (Checked c = AtLeast<std::uint64_t>("digest_interval", o.digest_interval, 1); !c) return c;
+  if (Checked c = AtLeast("append_entries_max", o.append_entries_max, kOne); !c) return c;
+  if (Checked c = AtLeast("inflight_messages_max", o.inflight_messages_max, kOne); !c) return c;
   return AtLeast<std::int64_t>("stop_drain_ms", o.stop_drain_ms, 0);
 }
 

@@ -71,12 +71,14 @@ struct Options {
   // --read_bytes_max: body of one answer of `children`; the caller pages on.
   std::size_t read_bytes_max = std::size_t{1} << 20;
   // --log_bytes_max: the log is not compacted yet, so it is bounded: past this, writes are refused
-  // (kNoSpace). --log_reserve_bytes: deletes and session closes still pass within so much more.
+  // (kNoSpace). --log_reserve_bytes: deletes and sessions still pass within so much more.
   std::uint64_t log_bytes_max = std::uint64_t{8} << 30;
   std::uint64_t log_reserve_bytes = std::uint64_t{64} << 20;
-  // --free_space_min_bytes: with less room than this on the disk writes are refused in the same
-  // way, before the log is touched.
+  // --free_space_min_bytes, --free_space_reserve_bytes: with less room than the first on the disk
+  // writes are refused in the same way, with less than the second also deletes and sessions; always
+  // before the log is touched.
   std::uint64_t free_space_min_bytes = std::uint64_t{256} << 20;
+  std::uint64_t free_space_reserve_bytes = std::uint64_t{64} << 20;
 
   // --- watches ----------------------------------------------------------------------------------
 

@@ -97,11 +97,17 @@ ReplyHead Server::Core::BaseHead(std::int64_t session) const {
 }
 
 ReplyHead Server::Core::HeadFor(const Caller& caller, std::int64_t zxid) {
-  ReplyHead head = BaseHead(caller.session);
+  // Many refusals come before the secret has been looked at, and one of them for the secret itself:
+  // a session's events are not for those who do not know it, and must not be taken from it. (One
+  // that is gone has been closed by this very caller, else it would have no home any more.)
+  const tree::Sessions& sessions = applier_->machine().sessions();
+  const bool own = caller.session != 0 && (sessions.Find(caller.session) == nullptr ||
+                                           sessions.Authenticate(caller.session, caller.secret));
+  ReplyHead head = BaseHead(own ? caller.session : 0);
   if (zxid != 0) {
     head.zxid = zxid;
   }
-  if (caller.session != 0) {
+  if (own) {
     homes_->FillHead(caller.session, caller.no_events, NowNs(), &head);
   }
   return head;
@@ -188,6 +194,14 @@ std::optional<Failure> Server::Core::RefuseWrite(const Caller& caller, const tre
   return std::nullopt;
 }
 
+// What waits for a fresh state is bounded, whoever asks.
+std::optional<Failure> Server::Core::RefuseWait() const {
+  if (reads_ != nullptr && reads_->pending() >= options_.pending_requests_max) {
+    return MakeFailure(tree::Code::kOverloaded, "too many reads are waiting at this member");
+  }
+  return std::nullopt;
+}
+
 // --- sessions -----------------------------------------------------------------------------------
 
 void Server::Core::OpenSession(OpenSessionRequest request, Callback<OpenSessionReply> done) {
@@ -197,7 +211,11 @@ void Server::Core::OpenSession(OpenSessionRequest request, Callback<OpenSessionR
     fail(std::move(*closed));
     return;
   }
-  if (!room_) {
+  if (!split_.empty()) {
+    fail(MakeFailure(tree::Code::kUnavailable, split_));
+    return;
+  }
+  if (!reserve_) {
     fail(MakeFailure(tree::Code::kNoSpace, no_room_reason_));
     return;
   }
@@ -347,11 +365,8 @@ void Server::Core::AnswerWrite(WriteCall& call, std::int64_t zxid, Answer<WriteR
 // --- reads --------------------------------------------------------------------------------------
 
 void Server::Core::Read(Caller caller, ReadRequest request, Callback<ReadReply> done) {
-  if (reads_ != nullptr && reads_->pending() >= options_.pending_requests_max) {
-    Send<ReadReply>(caller, 0,
-                    tl::unexpected(MakeFailure(tree::Code::kOverloaded,
-                                               "too many reads are waiting at this member")),
-                    std::move(done));
+  if (auto refusal = RefuseWait()) {
+    Send<ReadReply>(caller, 0, tl::unexpected(std::move(*refusal)), std::move(done));
     return;
   }
   const bool linearizable = request.mode == ReadMode::kLinearizable;
@@ -484,6 +499,10 @@ Answer<ReadReply> Server::Core::LookUp(const ReadRequest& request) const {
 
 void Server::Core::Sync(Caller caller, Callback<Nothing> done) {
   auto fail = Failing<Nothing>(caller, done);
+  if (auto refusal = RefuseWait()) {
+    fail(std::move(*refusal));
+    return;
+  }
   Authenticate(caller, false, fail, [=, this] {
     ReadPath::Condition condition;
     condition.fresh = true;
@@ -503,6 +522,10 @@ void Server::Core::Sync(Caller caller, Callback<Nothing> done) {
 
 void Server::Core::AddWatch(Caller caller, AddWatchRequest request, Callback<AddWatchReply> done) {
   auto fail = Failing<AddWatchReply>(caller, done);
+  if (auto refusal = RefuseWait()) {
+    fail(std::move(*refusal));
+    return;
+  }
   const auto add = [=, this](tl::expected<void, tree::Error> ok) {
     if (!ok || applier_->machine().sessions().Find(caller.session) == nullptr) {
       fail(ok ? MakeFailure(tree::Code::kSessionExpired, "the session has ended")

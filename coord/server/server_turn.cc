@@ -208,7 +208,8 @@ std::pair<std::int64_t, std::int64_t> Server::Core::Stamp() {
   return {seams_.wall_clock->NowMs(), elapsed_ns};
 }
 
-// Deletes and closes still pass when the log is at its bound: they are how room is made one day.
+// Deletes still pass when room is short, and with them sessions, without which nobody could delete:
+// they are how room is made one day.
 bool Server::Core::HasRoom(const std::string& entry) const {
   if (!split_.empty()) {
     return false;
@@ -219,6 +220,7 @@ bool Server::Core::HasRoom(const std::string& entry) const {
   const auto decoded = tree::DecodeEntry(entry);
   return reserve_ && decoded &&
          (std::holds_alternative<tree::Delete>(decoded->command) ||
+          std::holds_alternative<tree::OpenSession>(decoded->command) ||
           std::holds_alternative<tree::CloseSession>(decoded->command));
 }
 
@@ -231,17 +233,24 @@ void Server::Core::CheckRoom(bool look_at_disk) {
   const bool had_room = room_;
   const bool disk = free_bytes >= options_.free_space_min_bytes;
   room_ = disk && bytes < options_.log_bytes_max;
-  reserve_ = disk && bytes < options_.log_bytes_max + options_.log_reserve_bytes;
+  reserve_ = free_bytes >= options_.free_space_reserve_bytes &&
+             bytes < options_.log_bytes_max + options_.log_reserve_bytes;
   if (room_) {
     no_room_reason_.clear();
+  } else if (!reserve_) {
+    no_room_reason_ = fmt::format(
+        "the disk has {} bytes left, --free_space_reserve_bytes={}, and the log holds {}: all "
+        "writes "
+        "are refused",
+        free_bytes, options_.free_space_reserve_bytes, bytes);
   } else if (!disk) {
     no_room_reason_ = fmt::format(
-        "the disk has {} bytes left, --free_space_min_bytes={}: writes "
-        "are refused",
+        "the disk has {} bytes left, --free_space_min_bytes={}: writes but deletes are refused",
         free_bytes, options_.free_space_min_bytes);
   } else {
-    no_room_reason_ = fmt::format("the log holds {} bytes, --log_bytes_max={}: writes are refused",
-                                  bytes, options_.log_bytes_max);
+    no_room_reason_ =
+        fmt::format("the log holds {} bytes, --log_bytes_max={}: writes but deletes are refused",
+                    bytes, options_.log_bytes_max);
   }
   if (had_room && !room_) {
     LOG(ERROR) << "log.no_room member=" << options_.id << " reason=" << no_room_reason_;

@@ -45,10 +45,12 @@ TEST(MemberTest, TheBoundOnTheLogRefusesWritesButNotDeletesAndCloses) {
            std::string::npos;
   }));
   EXPECT_EQ(client.Get("/a").code(), Code::kOk) << "reads go on";
+  // Who wants to make room needs a session for it.
   Client another(&cluster, client.member(), 5);
-  EXPECT_EQ(another.TryOpen(1000).code(), Code::kNoSpace);
-  // The refused write was not executed, so its number is still free; these take it.
-  EXPECT_EQ(client.Delete("/a").code(), Code::kOk);
+  ASSERT_TRUE(another.Open());
+  EXPECT_EQ(another.Create("/b").code(), Code::kNoSpace);
+  EXPECT_EQ(another.Delete("/a").code(), Code::kOk);
+  // The refused write was not executed, so its number is still free; this takes it.
   EXPECT_EQ(client.Close().code(), Code::kOk);
 }
 
@@ -59,13 +61,23 @@ TEST(MemberTest, AFullDiskRefusesWritesBeforeTheLogIsTouched) {
   Client client(&cluster, 1);
   ASSERT_TRUE(client.Open());
   ASSERT_TRUE(client.Create("/a").ok());
-  cluster.SetFreeSpace(1, 1 << 20);
-  cluster.RunMs(300);
+  const auto leave = [&](std::uint64_t bytes) {
+    cluster.SetFreeSpace(1, bytes);
+    cluster.RunMs(300);  // the next look at the disk
+  };
+  leave(std::uint64_t{255} << 20);  // below --free_space_min_bytes
   EXPECT_EQ(client.Set("/a", "1").code(), Code::kNoSpace);
   EXPECT_TRUE(client.Get("/a").ok());
-  cluster.SetFreeSpace(1, std::uint64_t{1} << 40);
-  cluster.RunMs(300);
-  EXPECT_EQ(client.Set("/a", "1").code(), Code::kOk)
+  Client another(&cluster, 1, 5);
+  ASSERT_TRUE(another.Open());
+  ASSERT_TRUE(client.Delete("/a").ok()) << "what makes room goes on";
+  leave(std::uint64_t{63} << 20);  // below --free_space_reserve_bytes
+  EXPECT_EQ(client.Delete("/zookeeper").code(), Code::kNoSpace);
+  Client late(&cluster, 1, 6);
+  EXPECT_EQ(late.TryOpen(1000).code(), Code::kNoSpace);
+  EXPECT_TRUE(client.Get("/").ok());
+  leave(std::uint64_t{1} << 40);
+  EXPECT_EQ(client.Create("/a").code(), Code::kOk)
       << "the refused write was not executed, so its number is still free";
 }
 
