@@ -252,11 +252,13 @@ class PeerLinks::Link final : public wire::TurnEndHook {
     if (!sent) {
       // Dropping one message would break the order of those behind it. The link starts anew, on
       // the next turn: the caller may be the server in the middle of its work.
-      owner_->loop_->Post([this, channel = channel_.get(), why = sent.error().message] {
-        if (channel_.get() == channel) {
-          Break(fmt::format("sending to {}: {}", address_.ToString(), why));
-        }
-      });
+      owner_->loop_->Post(
+          [owner = owner_, peer = peer_, channel = channel_.get(), why = sent.error().message] {
+            Link* link = owner->Find(peer);  // gone after a stop
+            if (link != nullptr && link->channel_.get() == channel) {
+              link->Break(fmt::format("sending to {}: {}", link->address_.ToString(), why));
+            }
+          });
     }
   }
 

@@ -52,7 +52,8 @@ struct ReplyHead {
   // Events queued for the session at this member, up to `zxid`. They happened before what the reply
   // shows: hand them over first. Empty if the session's watches do not live here.
   std::vector<tree::Event> events;
-  // The session's position after these events, if its watches live here.
+  // The session's position after these events, if its watches live here. Before `zxid`: there were
+  // more than one answer takes; poll on to `zxid` before the reply is handed over.
   std::optional<tree::Cursor> cursor;
   // Between the position that the client had and `cursor` events may be missing: this member does
   // not remember that far. Watches stand; what they cover has to be read anew.

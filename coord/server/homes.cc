@@ -149,24 +149,25 @@ void Homes::FillHead(std::int64_t session, bool no_events, std::int64_t now_ns, 
     return;
   }
   Home& home = at->second;
+  // Also with no_events: a client that is too busy for polls has not left.
+  home.used_ns = now_ns;
   while (!home.parked.empty() && HasEvents(session, home)) {
     AnswerOldest(session, home);
   }
   if (no_events) {
     // The client takes its events by polls alone, and holds this reply until they have come so far.
-    head->cursor = HasEvents(session, home) ? hub_.window().end() : home.sent;
+    head->cursor = hub_.IsBehind(session, home.sent) ? hub_.window().end() : home.sent;
     return;
   }
-  home.used_ns = now_ns;
-  bool more = HasEvents(session, home);
-  while (more) {
-    tree::DrainResult drained = hub_.Drain(session, home.sent);
+  if (HasEvents(session, home)) {
+    tree::DrainResult drained = hub_.Drain(session, home.sent, LimitsOf({}));
     home.sent = drained.cursor;
-    head->resync = head->resync || drained.resync;
+    head->resync = drained.resync;
     links_.counters->events_delivered += drained.events.size();
-    head->events.insert(head->events.end(), std::make_move_iterator(drained.events.begin()),
-                        std::make_move_iterator(drained.events.end()));
-    more = drained.more;
+    head->events = std::move(drained.events);
+  }
+  if (!hub_.IsBehind(session, home.sent)) {
+    home.sent = std::max(home.sent, hub_.window().end());
   }
   head->cursor = home.sent;
 }
@@ -192,7 +193,17 @@ tree::RegisterResult Homes::Resume(std::int64_t session, const ResumeWatchesRequ
   const tree::RegisterResult result =
       hub_.Resume(session, request.cursor, request.watches, request.replace_all);
   if (result.status == tree::RegisterStatus::kOk) {
-    HomeOf(session, now_ns).sent = request.cursor;
+    Home& home = HomeOf(session, now_ns);
+    // Polls that are parked are of a connection that the client has given up, perhaps without this
+    // member's knowing: events answered to them would be lost.
+    Failure resumed;
+    resumed.error.code = tree::Code::kUnavailable;
+    resumed.error.message = "the session has been resumed";
+    while (!home.parked.empty()) {
+      ++links_.counters->polls_dropped;
+      RefuseOldest(session, home, resumed);
+    }
+    home.sent = request.cursor;
     woken_.insert(session);
   }
   return result;

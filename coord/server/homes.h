@@ -23,7 +23,8 @@ namespace conclave::server {
 // Invariants:
 //   1. At most kPollsParkedMax polls are parked per session; one more answers the oldest.
 //   2. A head filled by FillHead carries, or has sent before by a parked poll, every event of the
-//      session up to the applied index.
+//      session up to the applied index; or as many as one poll gives, and then its cursor, which
+//      lies before the head's zxid, says that there are more.
 //   3. Polls of a session are answered in the order in which they came.
 class Homes {
  public:

@@ -155,6 +155,7 @@ class Server::Core final : public PeerTransport::Handler {
   Failure MakeFailure(tree::Code code, std::string message, std::string path = {}) const;
   // Why no request is taken at all just now.
   std::optional<Failure> Closed(const Caller& caller) const;
+  std::optional<Failure> RefuseWait() const;
   std::optional<Failure> RefuseWrite(const Caller& caller, const tree::Command& command,
                                      std::size_t bytes) const;
   template <typename T>

@@ -62,6 +62,8 @@ std::vector<std::int64_t> SessionExpiry::Due(std::int64_t now_ns, bool can_write
     // The round that proves the quorum must have begun after the stall.
     quorum_held_ns_ = std::min(quorum_held_ns_, last_due_ns_);
   }
+  // After a shorter gap heartbeats may have come in that nobody has read yet: next time.
+  const bool unread = now_ns - last_due_ns_ > 2 * options_.bucket_ns;
   last_due_ns_ = now_ns;
   if (!can_write || now_ns - quorum_held_ns_ > options_.quorum_ns) {
     impaired_ = true;
@@ -70,6 +72,9 @@ std::vector<std::int64_t> SessionExpiry::Due(std::int64_t now_ns, bool can_write
     if (!can_write) {
       quorum_held_ns_ = std::min(quorum_held_ns_, now_ns - options_.quorum_ns - 1);
     }
+    return due;
+  }
+  if (unread) {
     return due;
   }
   while (!buckets_.empty() && due.size() < most) {

@@ -302,6 +302,11 @@ bool WatchHub::HasEvents(std::int64_t session_id, Cursor after) const {
          (!session->fired.empty() && session->fired.rbegin()->first > after);
 }
 
+bool WatchHub::IsBehind(std::int64_t session_id, Cursor after) const {
+  const SessionWatches* const session = Find(session_id);
+  return session != nullptr && (session->horizon || HasEvents(session_id, after));
+}
+
 DrainResult WatchHub::Drain(std::int64_t session_id, Cursor after, const DrainLimits& limits) {
   SessionWatches* const found = Find(session_id);
   if (found == nullptr) {

@@ -214,6 +214,10 @@ class WatchHub {
   // can turn out to concern nobody).
   [[nodiscard]] bool HasEvents(std::int64_t session, Cursor after) const;
 
+  // True: there may be more to tell after `after`, up to the end of the window. Also where
+  // HasEvents says false because the queue is full of what has been told and is not acknowledged.
+  [[nodiscard]] bool IsBehind(std::int64_t session, Cursor after) const;
+
   // What the session is to be told after `after` (what has been acknowledged is not told again).
   // Takes nothing away. Amortised cost: the events returned, plus at most scan_max changes read
   // from the window.

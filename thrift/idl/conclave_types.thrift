@@ -197,7 +197,9 @@ struct Head {
    */
   4: optional list<Event> events,
   /**
-   * The session's cursor after these events; what the next poll should name. With ctx.noEvents
+   * The session's cursor after these events; what the next poll should name. If its zxid is smaller
+   * than `zxid`, there were more events than one answer takes (1,000, or 1 MiB): poll until the
+   * cursor has come to `zxid` before the reply is handed to the application. With ctx.noEvents
    * instead how far polls must have come before this reply is handed to the application: then it
    * must not be named in a poll before events up to it have been taken.
    */
