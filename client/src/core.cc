@@ -457,6 +457,11 @@ Error Core::DeadlineError(const Call& call) const {
       return error;
     }
   }
+  if (phase_ != Phase::kReady && call.attempt == 0 && refused_for_now_) {
+    Error error = *refused_for_now_;
+    error.path = path;
+    return error;
+  }
   if (phase_ != Phase::kReady && call.attempt == 0) {
     return MakeError(Code::kUnavailable,
                      "no member could be reached in time" +

@@ -230,6 +230,9 @@ class Core : public std::enable_shared_from_this<Core> {
   BootTime last_reply_at_{};
   std::optional<BootTime> trouble_since_;
   std::string last_problem_;
+  // Why the members reached would not open the session just now (no space, overloaded), as long as
+  // that is the last that was heard of them.
+  std::optional<Error> refused_for_now_;
   std::optional<Error> over_;
   CallTable calls_;
 

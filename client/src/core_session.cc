@@ -270,8 +270,12 @@ void Core::LearnNextSeq() {
 }
 
 void Core::OnHandshakeError(const RpcError& error) {
+  refused_for_now_.reset();
   if (const auto* declared = std::get_if<idl::CoordError>(&error)) {
     const Error converted = FromIdl(*declared);
+    if (converted.action() == Action::kRetryLater) {
+      refused_for_now_ = converted;
+    }
     if (converted.action() == Action::kSessionOver) {
       Expire(converted.message);
       return;
@@ -296,6 +300,7 @@ void Core::LeaveWhenAnswered() {
 }
 
 void Core::BecomeReady() {
+  refused_for_now_.reset();
   phase_ = Phase::kReady;
   ready_at_ = seams_.loop->Now();
   last_reply_at_ = ready_at_;

@@ -276,6 +276,18 @@ TEST_F(CallsTest, NoSpaceIsToldAtOnceAndReadsGoOn) {
   EXPECT_TRUE(Set(client, "/a", "3").ok());
 }
 
+TEST_F(CallsTest, MembersWithoutSpaceForASessionAreNotCalledUnreachable) {
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    return method == "openSession" ? Fail(idl::ErrorCode::NO_SPACE) : Fault{};
+  };
+  Client& client = NewClient();
+  const auto created = Create(client, "/a", "1");
+  EXPECT_EQ(created.code(), Code::kNoSpace) << created.error().ToString();
+  EXPECT_EQ(created.error().path, "/a");
+  cluster.on_call = nullptr;
+  EXPECT_TRUE(Create(client, "/a", "1").ok());
+}
+
 TEST_F(CallsTest, ANumberRefusedBeforeAgreementIsFilled) {
   Client& client = OpenClient();
   ASSERT_TRUE(Create(client, "/a", "1").ok());
