@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -22,6 +23,7 @@ namespace conclave::command {
 namespace {
 
 constexpr std::chrono::milliseconds kReleaseTimeout{2'000};
+constexpr std::chrono::milliseconds kLookAgain{20};
 
 // Who holds or waits, for operators who look at the contenders.
 std::string HolderName() {
@@ -110,13 +112,26 @@ class Supervisor {
     loop_.CancelTimer();
     phase_ = Phase::kHolding;
     grant_.OnLost([this](const Error& reason) { loop_.Post([this, reason] { OnLost(reason); }); });
-    if (!grant_.valid()) {
-      return;  // OnLost follows
+    WhenValid([this] {
+      if (guard_) {
+        StartProgram();
+      } else {
+        PrintGrant();
+      }
+    });
+  }
+
+  // Runs the task while the lock is certainly held. A grant that has just run out is either lost,
+  // which OnLost tells, or the session is confirmed again in the next moment.
+  void WhenValid(std::function<void()> task) {
+    if (lost_) {
+      return;
     }
-    if (guard_) {
-      StartProgram();
+    if (grant_.valid()) {
+      task();
     } else {
-      PrintGrant();
+      loop_.At(MainLoop::Clock::now() + kLookAgain,
+               [this, task = std::move(task)] { WhenValid(task); });
     }
   }
 
@@ -157,15 +172,15 @@ class Supervisor {
     if (phase_ == Phase::kRunning || phase_ == Phase::kEnding) {
       if (number != SIGCONT) {
         guard_->Signal(number);
-      } else if (phase_ == Phase::kRunning && grant_.valid()) {
-        // After a stop in which the session has run out it must not go on: OnLost follows.
-        guard_->Continue();
+      } else if (phase_ == Phase::kRunning) {
+        // After a stop in which the session has run out it must not go on.
+        WhenValid([this] { guard_->Continue(); });
       }
     } else if (number == SIGTSTP) {
       raise(SIGSTOP);  // what it would have done by itself
     } else if (MainLoop::AsksForEnd(number)) {
       // Whoever holds a lock without a program ends it so.
-      const bool holding = phase_ == Phase::kHolding;
+      const bool holding = phase_ == Phase::kHolding && !guard_;
       loop_.Stop(holding ? kExitOk : kExitSignalBase + number);
     }
   }
