@@ -101,6 +101,8 @@ void Server::Core::BuildRaft(raft::Restored restored) {
   options.heartbeat_ticks = options_.heartbeat_ticks;
   options.election_ticks_min = options_.election_ticks_min;
   options.election_ticks_max = options_.election_ticks_max;
+  options.append_entries_max = options_.append_entries_max;
+  options.inflight_messages_max = options_.inflight_messages_max;
   driver_ = std::make_unique<RaftDriver>(
       std::make_unique<raft::Raft>(std::move(options), std::move(restored), *store_,
                                    *seams_.random),

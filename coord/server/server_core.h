@@ -3,7 +3,8 @@
 // The parts know nothing of each other; what one needs of another goes through here. The methods
 // are spread over files by what they are about: server.cc (start, stop), server_turn.cc (a turn of
 // the loop: consensus, apply, time), server_peers.cc (links to peers, digests, reports),
-// server_sessions.cc (who is alive), server_calls.cc (what doors ask), server_status.cc (looks).
+// server_sessions.cc (who is alive), server_calls.cc and server_watches.cc (what doors ask),
+// server_status.cc (looks).
 #pragma once
 
 #include <cstdint>
@@ -45,7 +46,7 @@ class Server::Core final : public PeerTransport::Handler {
   tl::expected<void, std::string> Start();
   void Stop(std::function<void()> done);
 
-  // --- server_calls.cc ---
+  // --- server_calls.cc, server_watches.cc ---
   void OpenSession(OpenSessionRequest request, Callback<OpenSessionReply> done);
   void CloseSession(Caller caller, Callback<Nothing> done);
   void Ping(Caller caller, Callback<PingReply> done);
@@ -142,7 +143,7 @@ class Server::Core final : public PeerTransport::Handler {
   void Touch(std::int64_t session);
   void ExchangeTouches();
   void OnTouchBatch(raft::MemberId from, TouchBatch batch);
-  void ConfirmTouches(raft::MemberId from, std::uint64_t batch);
+  void ConfirmTouches(raft::MemberId from, std::uint64_t batch, std::vector<std::int64_t> sessions);
   void ExpireSessions();
   std::int64_t SessionTimeoutMs(std::int64_t session) const;
 
@@ -228,5 +229,23 @@ class Server::Core final : public PeerTransport::Handler {
   std::int64_t next_report_ns_ = 0;
   std::int64_t next_publish_ns_ = 0;
 };
+
+// --- answers, as server_calls.cc and server_watches.cc give them ---
+
+template <typename T>
+void Server::Core::Send(const Caller& caller, std::int64_t zxid, Answer<T> answer,
+                        Callback<T> done) {
+  ReplyHead head = started_ ? HeadFor(caller, zxid) : ReplyHead{};
+  Deliver([done = std::move(done), head = std::move(head), answer = std::move(answer)]() mutable {
+    done(std::move(head), std::move(answer));
+  });
+}
+
+template <typename T>
+Server::Core::Fail Server::Core::Failing(const Caller& caller, Callback<T> done) {
+  return [this, caller, done = std::move(done)](Failure failure) {
+    Send<T>(caller, 0, tl::unexpected(std::move(failure)), done);
+  };
+}
 
 }  // namespace conclave::server

@@ -1,4 +1,5 @@
 // Who is alive: authentication of callers, heartbeats on their way to the leader, expiry.
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -99,13 +100,15 @@ void Server::Core::ExchangeTouches() {
   if (driver_->raft().is_leader()) {
     auto batch = touch_.TakeBatch();
     const std::uint64_t id = batch ? batch->id : 0;
+    std::vector<std::int64_t> sessions;
     if (batch) {
-      for (const std::int64_t session : batch->sessions) {
+      sessions = std::move(batch->sessions);
+      for (const std::int64_t session : sessions) {
         expiry_.Touched(session, NowNs());
       }
     }
     // Also without touches: the round is how a leader knows that it still has a quorum.
-    ConfirmTouches(options_.id, id);
+    ConfirmTouches(options_.id, id, std::move(sessions));
     return;
   }
   if (!Connected(leader_)) {
@@ -125,29 +128,37 @@ void Server::Core::OnTouchBatch(raft::MemberId from, TouchBatch batch) {
   for (const std::int64_t session : batch.sessions) {
     expiry_.Touched(session, NowNs());
   }
-  ConfirmTouches(from, batch.batch);
+  ConfirmTouches(from, batch.batch, std::move(batch.sessions));
 }
 
-// Confirms a batch once a quorum round begun from now on has completed (rule 4).
-void Server::Core::ConfirmTouches(raft::MemberId from, std::uint64_t batch) {
+// Confirms a batch once a quorum round begun from now on has completed (rule 4). A batch that names
+// a session which is over, or whose end is on its way, is not confirmed at all: the member that
+// sent it is behind, and clears up by itself once it has applied the end.
+void Server::Core::ConfirmTouches(raft::MemberId from, std::uint64_t batch,
+                                  std::vector<std::int64_t> sessions) {
   const std::int64_t begun_ns = NowNs();
   ReadPath::Condition condition;
   condition.fresh = true;
   condition.deadline_ns = begun_ns + options_.session_timeout_min_ms * kNsPerMs;
-  reads_->Await(condition,
-                [this, from, batch, begun_ns, term = term_](tl::expected<void, tree::Error> held) {
-                  if (!held || !driver_->raft().is_leader() || term != term_) {
-                    return;
-                  }
-                  ++counters_.touch_batches;
-                  driver_->NoteLeaderHeard(begun_ns);
-                  expiry_.QuorumHeld(begun_ns, NowNs());
-                  if (from == options_.id) {
-                    touch_.Confirmed(batch);
-                  } else {
-                    seams_.transport->Send(from, TouchAck{.batch = batch});
-                  }
-                });
+  reads_->Await(condition, [this, from, batch, sessions = std::move(sessions), begun_ns,
+                            term = term_](tl::expected<void, tree::Error> held) {
+    if (!held || !driver_->raft().is_leader() || term != term_) {
+      return;
+    }
+    ++counters_.touch_batches;
+    driver_->NoteLeaderHeard(begun_ns);
+    expiry_.QuorumHeld(begun_ns, NowNs());
+    // Looked at after the round: by now what an earlier leader has left is applied.
+    if (!std::all_of(sessions.begin(), sessions.end(),
+                     [this](std::int64_t session) { return expiry_.Alive(session); })) {
+      return;
+    }
+    if (from == options_.id) {
+      touch_.Confirmed(batch);
+    } else {
+      seams_.transport->Send(from, TouchAck{.batch = batch});
+    }
+  });
   SchedulePump();
 }
 
@@ -159,8 +170,10 @@ void Server::Core::ExpireSessions() {
   for (const std::int64_t session : expiry_.Due(NowNs(), can_write, kExpirePerBucket)) {
     LOG(INFO) << "session.expired session=" << session << " member=" << options_.id;
     // Refused for what is pending: reported again a little later.
-    writes_->ProposeOnce(
-        tree::CloseSession{.session = session, .reason = tree::CloseReason::kExpired});
+    if (writes_->ProposeOnce(
+            tree::CloseSession{.session = session, .reason = tree::CloseReason::kExpired})) {
+      expiry_.Ending(session);
+    }
   }
 }
 

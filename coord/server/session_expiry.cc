@@ -18,6 +18,7 @@ void SessionExpiry::Lead(std::int64_t now_ns,
 void SessionExpiry::Follow() {
   leading_ = false;
   impaired_ = false;
+  unread_ = false;
   sessions_.clear();
   buckets_.clear();
 }
@@ -30,7 +31,7 @@ void SessionExpiry::Opened(std::int64_t session, std::int64_t timeout_ns, std::i
   if (!inserted) {
     return;
   }
-  it->second = {.timeout_ns = timeout_ns, .heard_ns = now_ns, .bucket = 0};
+  it->second = {.timeout_ns = timeout_ns, .heard_ns = now_ns, .bucket = 0, .ending = false};
   Place(session, it->second, now_ns + timeout_ns);
 }
 
@@ -41,6 +42,18 @@ void SessionExpiry::Touched(std::int64_t session, std::int64_t now_ns) {
   if (it != sessions_.end()) {
     it->second.heard_ns = now_ns;
   }
+}
+
+void SessionExpiry::Ending(std::int64_t session) {
+  auto it = sessions_.find(session);
+  if (it != sessions_.end()) {
+    it->second.ending = true;
+  }
+}
+
+bool SessionExpiry::Alive(std::int64_t session) const {
+  auto it = sessions_.find(session);
+  return it != sessions_.end() && !it->second.ending;
 }
 
 void SessionExpiry::QuorumHeld(std::int64_t begun_ns, std::int64_t now_ns) {
@@ -62,8 +75,9 @@ std::vector<std::int64_t> SessionExpiry::Due(std::int64_t now_ns, bool can_write
     // The round that proves the quorum must have begun after the stall.
     quorum_held_ns_ = std::min(quorum_held_ns_, last_due_ns_);
   }
-  // After a shorter gap heartbeats may have come in that nobody has read yet: next time.
-  const bool unread = now_ns - last_due_ns_ > 2 * options_.bucket_ns;
+  // After a shorter gap heartbeats may have come in that nobody has read yet: next time, when there
+  // has been a turn for them, be it a slow one.
+  unread_ = !unread_ && now_ns - last_due_ns_ > 2 * options_.bucket_ns;
   last_due_ns_ = now_ns;
   if (!can_write || now_ns - quorum_held_ns_ > options_.quorum_ns) {
     impaired_ = true;
@@ -74,7 +88,7 @@ std::vector<std::int64_t> SessionExpiry::Due(std::int64_t now_ns, bool can_write
     }
     return due;
   }
-  if (unread) {
+  if (unread_) {
     return due;
   }
   while (!buckets_.empty() && due.size() < most) {
@@ -88,8 +102,8 @@ std::vector<std::int64_t> SessionExpiry::Due(std::int64_t now_ns, bool can_write
     std::sort(members.begin(), members.end());
     for (const std::int64_t session : members) {
       auto it = sessions_.find(session);
-      if (it == sessions_.end() || it->second.bucket != number) {
-        continue;  // closed, or moved on
+      if (it == sessions_.end() || it->second.bucket != number || it->second.ending) {
+        continue;  // closed, moved on, or about to be closed by the log
       }
       const std::int64_t end_ns = it->second.heard_ns + it->second.timeout_ns;
       if (end_ns > now_ns) {

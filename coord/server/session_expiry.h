@@ -38,6 +38,11 @@ class SessionExpiry {
   void Closed(std::int64_t session);
   // A heartbeat reached this leader now.
   void Touched(std::int64_t session, std::int64_t now_ns);
+  // The end of a session that Due() reported has been proposed: the log decides, nobody else.
+  void Ending(std::int64_t session);
+  // Whether a heartbeat of the session may be confirmed: it is known here and its end has not been
+  // proposed. To confirm one that comes after the proposal would be to promise a life that is over.
+  [[nodiscard]] bool Alive(std::int64_t session) const;
   // A quorum round that was begun at `begun_ns` has completed.
   void QuorumHeld(std::int64_t begun_ns, std::int64_t now_ns);
 
@@ -54,6 +59,7 @@ class SessionExpiry {
     std::int64_t timeout_ns = 0;
     std::int64_t heard_ns = 0;
     std::int64_t bucket = 0;  // where it stands in buckets_
+    bool ending = false;      // its end is in this leader's log
   };
 
   void Place(std::int64_t session, Session& state, std::int64_t at_ns);
@@ -62,6 +68,7 @@ class SessionExpiry {
   const Options options_;
   bool leading_ = false;
   bool impaired_ = false;            // cut off or unable to write since the last full timeouts
+  bool unread_ = false;              // nobody was reported for a pause before the last look
   std::int64_t last_due_ns_ = 0;     // when Due was last called
   std::int64_t quorum_held_ns_ = 0;  // begin of the last completed quorum round
   std::map<std::int64_t, Session> sessions_;

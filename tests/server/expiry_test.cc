@@ -103,6 +103,17 @@ TEST_F(ExpiryTest, AfterAShortPauseWhatIsUnreadIsReadFirst) {
   EXPECT_GE(MsUntilDue(10'000), kTimeoutMs);
 }
 
+TEST_F(ExpiryTest, ALoopThatIsSlowForGoodStillExpires) {
+  std::int64_t due_ms = 0;
+  while (due_ms == 0 && now_ms_ < 20'000) {
+    now_ms_ += 3 * kBucketMs;
+    expiry_.QuorumHeld((now_ms_ - 5) * kMs, now_ms_ * kMs);
+    due_ms = expiry_.Due(now_ms_ * kMs, true, kMany).empty() ? 0 : now_ms_;
+  }
+  EXPECT_GE(due_ms, kTimeoutMs);
+  EXPECT_LE(due_ms, kTimeoutMs + 8 * kBucketMs);
+}
+
 TEST_F(ExpiryTest, ManyEndInSlicesInTheOrderOfTheirIds) {
   expiry_.Closed(7);
   for (std::int64_t session = 30; session > 10; --session) {
