@@ -351,6 +351,7 @@ TEST(WatchHub, AFullQueueWaitsForTheAcknowledgementAndForNothingElse) {
   EXPECT_THAT(ZxidsOf(first.events), ElementsAre(11, 12));
   EXPECT_FALSE(first.more) << "the server would turn in a circle";
   EXPECT_FALSE(hub.HasEvents(1, first.cursor));
+  EXPECT_TRUE(hub.IsBehind(1, first.cursor)) << "the window has three more";
   hub.Acknowledge(1, first.cursor);
   EXPECT_TRUE(hub.HasEvents(1, first.cursor));
   EXPECT_THAT(ZxidsOf(hub.Drain(1, first.cursor).events), ElementsAre(13, 14));

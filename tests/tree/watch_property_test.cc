@@ -78,10 +78,11 @@ class Run {
         ApplyAt(i);
       }
     }
-    for (int i = 0; i < 10000 && hubs_[home_]->HasEvents(kSession, cursor_); ++i) {
+    for (int i = 0; i < 10000 && hubs_[home_]->IsBehind(kSession, cursor_); ++i) {
       Poll();
     }
     EXPECT_FALSE(hubs_[home_]->HasEvents(kSession, cursor_)) << "polling makes no progress";
+    EXPECT_FALSE(hubs_[home_]->IsBehind(kSession, cursor_)) << "no end to what there is to tell";
     for (const auto& hub : hubs_) {
       exercised_.overflows += hub->counts().overflows;
     }
