@@ -266,10 +266,13 @@ PeerMessage Take(idl::TouchBatch&& w) {
 void Fill(idl::PeerMessage& wire, const server::TouchAck& m) {
   idl::TouchAck w;
   w.batch = Bits(m.batch);
+  w.over = m.over;
   wire.__set_touchAck(w);
 }
 
-PeerMessage Take(const idl::TouchAck& w) { return server::TouchAck{Bits(w.batch)}; }
+PeerMessage Take(const idl::TouchAck& w) {
+  return server::TouchAck{.batch = Bits(w.batch), .over = w.over};
+}
 
 void Fill(idl::PeerMessage& wire, const server::DigestReport& m) {
   idl::DigestReport w;

@@ -53,6 +53,8 @@ struct TouchBatch {
 // The leader had the batch, and a quorum round that it began afterwards has completed.
 struct TouchAck {
   std::uint64_t batch = 0;
+  // Sessions of the batch that are over or about to be: their heartbeats are not confirmed. Rising.
+  std::vector<std::int64_t> over = {};
 };
 
 // The state of the sender right after it applied `index`. Every member tells every other one, and

@@ -31,7 +31,7 @@ void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {
   } else if (auto* batch = std::get_if<TouchBatch>(&message)) {
     OnTouchBatch(from, std::move(*batch));
   } else if (auto* ack = std::get_if<TouchAck>(&message)) {
-    touch_.Confirmed(ack->batch);
+    touch_.Confirmed(ack->batch, ack->over);
   } else if (auto* digest = std::get_if<DigestReport>(&message)) {
     OnDigest(from, *digest);
   } else if (auto* report = std::get_if<MemberReport>(&message)) {

@@ -1,5 +1,6 @@
 // Who is alive: authentication of callers, heartbeats on their way to the leader, expiry.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -131,9 +132,10 @@ void Server::Core::OnTouchBatch(raft::MemberId from, TouchBatch batch) {
   ConfirmTouches(from, batch.batch, std::move(batch.sessions));
 }
 
-// Confirms a batch once a quorum round begun from now on has completed (rule 4). A batch that names
-// a session which is over, or whose end is on its way, is not confirmed at all: the member that
-// sent it is behind, and clears up by itself once it has applied the end.
+// Confirms a batch once a quorum round begun from now on has completed (rule 4), but not for its
+// sessions that are over or whose end is on its way: the member that sent those is behind, and
+// clears up by itself once it has applied the end. The others must not suffer for it, or sessions
+// that come and go would keep all from being confirmed.
 void Server::Core::ConfirmTouches(raft::MemberId from, std::uint64_t batch,
                                   std::vector<std::int64_t> sessions) {
   const std::int64_t begun_ns = NowNs();
@@ -149,14 +151,14 @@ void Server::Core::ConfirmTouches(raft::MemberId from, std::uint64_t batch,
     driver_->NoteLeaderHeard(begun_ns);
     expiry_.QuorumHeld(begun_ns, NowNs());
     // Looked at after the round: by now what an earlier leader has left is applied.
-    if (!std::all_of(sessions.begin(), sessions.end(),
-                     [this](std::int64_t session) { return expiry_.Alive(session); })) {
-      return;
-    }
+    TouchAck ack{.batch = batch};
+    std::copy_if(sessions.begin(), sessions.end(), std::back_inserter(ack.over),
+                 [this](std::int64_t session) { return !expiry_.Alive(session); });
+    std::sort(ack.over.begin(), ack.over.end());
     if (from == options_.id) {
-      touch_.Confirmed(batch);
+      touch_.Confirmed(ack.batch, ack.over);
     } else {
-      seams_.transport->Send(from, TouchAck{.batch = batch});
+      seams_.transport->Send(from, std::move(ack));
     }
   });
   SchedulePump();

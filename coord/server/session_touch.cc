@@ -34,7 +34,7 @@ std::optional<SessionTouch::Batch> SessionTouch::TakeBatch() {
   return batch;
 }
 
-void SessionTouch::Confirmed(std::uint64_t batch) {
+void SessionTouch::Confirmed(std::uint64_t batch, const std::vector<std::int64_t>& over) {
   auto it = std::find_if(sent_.begin(), sent_.end(),
                          [batch](const Sent& sent) { return sent.id == batch; });
   if (it == sent_.end()) {
@@ -42,7 +42,7 @@ void SessionTouch::Confirmed(std::uint64_t batch) {
   }
   for (const auto& [session, touched_ns] : it->touches) {
     auto state = sessions_.find(session);
-    if (state != sessions_.end()) {
+    if (state != sessions_.end() && !std::binary_search(over.begin(), over.end(), session)) {
       state->second.confirmed_ns =
           std::max(state->second.confirmed_ns.value_or(touched_ns), touched_ns);
     }

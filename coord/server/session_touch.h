@@ -26,8 +26,9 @@ class SessionTouch {
   // Takes everything heard since the last batch; nullopt if that is nothing.
   std::optional<Batch> TakeBatch();
 
-  // The leader had the batch, and proved afterwards that it was the leader.
-  void Confirmed(std::uint64_t batch);
+  // The leader had the batch, and proved afterwards that it was the leader. Of the sessions in
+  // `over`, which rise, it confirms nothing: they have ended, or are about to.
+  void Confirmed(std::uint64_t batch, const std::vector<std::int64_t>& over = {});
 
   // The leader changed or the link to it broke: batches without an answer are heard anew.
   void Requeue();

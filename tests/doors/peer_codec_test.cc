@@ -170,7 +170,9 @@ TEST(PeerCodec, TouchesAndDigests) {
   const auto batch = TravelServer(server::TouchBatch{kHuge, {1, 2, 1LL << 52}});
   EXPECT_EQ(batch.batch, kHuge);
   EXPECT_EQ(batch.sessions, (std::vector<std::int64_t>{1, 2, 1LL << 52}));
-  EXPECT_EQ(TravelServer(server::TouchAck{kHuge}).batch, kHuge);
+  const auto ack = TravelServer(server::TouchAck{.batch = kHuge, .over = {3, 7}});
+  EXPECT_EQ(ack.batch, kHuge);
+  EXPECT_EQ(ack.over, (std::vector<std::int64_t>{3, 7}));
   const auto digest = TravelServer(server::DigestReport{12, kHuge});
   EXPECT_EQ(digest.index, 12U);
   EXPECT_EQ(digest.digest, kHuge);

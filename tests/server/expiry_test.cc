@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "coord/server/session_expiry.h"
+#include "coord/server/session_touch.h"
 #include "tests/server/client.h"
 #include "tests/server/cluster.h"
 
@@ -130,6 +131,19 @@ TEST_F(ExpiryTest, ManyEndInSlicesInTheOrderOfTheirIds) {
   for (std::size_t i = 0; i < due.size(); ++i) {
     EXPECT_EQ(due[i], static_cast<std::int64_t>(11 + i));
   }
+}
+
+TEST(SessionTouchTest, ASessionThatIsOverKeepsTheOthersOfItsBatchFromNothing) {
+  SessionTouch touch;
+  for (const std::int64_t session : {3, 5, 8}) {
+    touch.Touched(session, 100);
+  }
+  const auto batch = touch.TakeBatch();
+  ASSERT_TRUE(batch.has_value());
+  touch.Confirmed(batch->id, {5});
+  EXPECT_EQ(touch.ConfirmedAt(3), 100);
+  EXPECT_EQ(touch.ConfirmedAt(5), std::nullopt);
+  EXPECT_EQ(touch.ConfirmedAt(8), 100);
 }
 
 TEST(FullDiskTest, ALeaderWithoutRoomExpiresNobodyUntilItHasRoomAgain) {

@@ -191,6 +191,8 @@ struct TouchBatch {
 /** The leader had the batch, and a quorum round that it began afterwards has completed. */
 struct TouchAck {
   1: i64 batch,
+  /** Sessions of the batch that are over or about to be: their heartbeats are not confirmed. */
+  2: list<i64> over,
 }
 
 /** The digest of the replicated state right after an index was applied. */
