@@ -58,6 +58,20 @@ TEST_F(ExpiryTest, SilenceEndsASessionAfterItsTimeoutAndIsReportedAgain) {
   EXPECT_EQ(MsUntilDue(10'000), 10'000);
 }
 
+// Found by simulation: a member that had not applied the end yet had its heartbeats confirmed.
+TEST_F(ExpiryTest, NoHeartbeatIsConfirmedOnceTheEndIsProposed) {
+  EXPECT_TRUE(expiry_.Alive(7));
+  EXPECT_FALSE(expiry_.Alive(8)) << "one that this leader does not know";
+  MsUntilDue(10'000);
+  EXPECT_TRUE(expiry_.Alive(7)) << "only reported: the proposal may have been refused";
+  expiry_.Ending(7);
+  expiry_.Touched(7, now_ms_ * kMs);
+  EXPECT_FALSE(expiry_.Alive(7));
+  EXPECT_EQ(MsUntilDue(5'000), 5'000) << "the log has it; once is enough";
+  expiry_.Lead(now_ms_ * kMs, {{7, kTimeoutMs * kMs}});
+  EXPECT_TRUE(expiry_.Alive(7)) << "of a former office";
+}
+
 TEST_F(ExpiryTest, AHeartbeatGivesTheFullTimeoutAnew) {
   EXPECT_EQ(MsUntilDue(1'900), 1'900);
   expiry_.Touched(7, now_ms_ * kMs);

@@ -124,6 +124,10 @@ void SimTransport::OnPeerRefused(raft::MemberId peer, std::string_view reason) {
 }
 
 std::int64_t SimNetwork::Delay() {
+  if (options_.tail_millionths > 0 && random_.Uniform(0, 999'999) < options_.tail_millionths) {
+    return static_cast<std::int64_t>(
+        random_.Uniform(0, static_cast<std::uint64_t>(options_.tail_ns)));
+  }
   return static_cast<std::int64_t>(
       random_.Uniform(static_cast<std::uint64_t>(options_.delay_min_ns),
                       static_cast<std::uint64_t>(options_.delay_max_ns)));
@@ -201,6 +205,9 @@ void SimNetwork::Connect(raft::MemberId a, raft::MemberId b) {
 }
 
 void SimNetwork::Transmit(raft::MemberId from, raft::MemberId to, PeerMessage message) {
+  if (options_.tap) {
+    options_.tap(from, to, message);
+  }
   Link& link = links_[Key(from, to)];
   if (link.generation == 0 || cut_.contains({from, to})) {
     return;
@@ -274,6 +281,11 @@ void SimNetwork::Isolate(raft::MemberId member) {
       Cut(member, other);
     }
   }
+}
+
+void SimNetwork::Calm() {
+  options_.break_millionths = 0;
+  options_.tail_millionths = 0;
 }
 
 void SimNetwork::HealAll() {

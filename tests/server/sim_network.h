@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -65,11 +66,16 @@ class SimTransport final : public PeerTransport, private PeerTransport::Handler 
 struct SimNetworkOptions {
   std::int64_t delay_min_ns = 100'000;
   std::int64_t delay_max_ns = 1'000'000;
+  // With this chance, in millionths, a delay is drawn from up to `tail_ns` instead.
+  std::uint32_t tail_millionths = 0;
+  std::int64_t tail_ns = 0;
   // A link breaks with this chance per message, in millionths; what is under way on it is lost.
   std::uint32_t break_millionths = 0;
   std::int64_t reconnect_ns = 20 * kMs;
   // How long a cut goes unnoticed by those who hold the link.
   std::int64_t detect_ns = 1'500 * kMs;
+  // Sees each message as it leaves, whatever becomes of it, and may replace it. May be empty.
+  std::function<void(raft::MemberId from, raft::MemberId to, PeerMessage& message)> tap;
 };
 
 // Thread: one.
@@ -86,6 +92,8 @@ class SimNetwork {
   void CutOneWay(raft::MemberId from, raft::MemberId to);
   void Isolate(raft::MemberId member);
   void HealAll();
+  // From now on no link breaks by chance and no delay has a long tail.
+  void Calm();
 
   TraceHash& trace() { return trace_; }
 
@@ -118,7 +126,7 @@ class SimNetwork {
   std::int64_t Delay();
 
   SimLoop* const loop_;
-  const SimNetworkOptions options_;
+  SimNetworkOptions options_;
   SimRandom random_;
   std::map<raft::MemberId, Endpoint> endpoints_;
   std::map<Pair, Link> links_;

@@ -1,0 +1,198 @@
+// conclave-sim: runs seeds and says what they found. tests/sim/README.md explains it.
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <glog/logging.h>
+
+#include "tests/sim/run.h"
+
+namespace conclave::sim {
+namespace {
+
+// From so many seeds on, a campaign must have exercised everything in kMustHappen.
+constexpr std::uint64_t kCampaign = 60;
+
+constexpr const char* kMustHappen[] = {"elections",
+                                       "crashes",
+                                       "crashes while writing",
+                                       "ends by a failed disk",
+                                       "expiries",
+                                       "resumed watches",
+                                       "watches resumed too late",
+                                       "resyncs",
+                                       "events",
+                                       "retried writes answered from the store",
+                                       "forwarded writes",
+                                       "writes acknowledged",
+                                       "writes repeated",
+                                       "lost answers",
+                                       "linearizable reads",
+                                       "other reads",
+                                       "partitions",
+                                       "one-way cuts",
+                                       "cut links",
+                                       "pauses",
+                                       "failed syncs",
+                                       "full disks",
+                                       "disks short of room",
+                                       "slow disks",
+                                       "wiped disks",
+                                       "slow consumers",
+                                       "jumps of the time of day",
+                                       "messages through the codec",
+                                       "disks looked at behind a promise",
+                                       "disks looked at behind a commit",
+                                       "sessions closed",
+                                       "clients told of the end of their session"};
+
+struct Flags {
+  std::uint64_t seed = 1;
+  std::uint64_t seeds = 1;
+  std::int64_t seconds = 20;
+  bool trace = false;
+  bool log = false;  // what members log, too
+  std::string kept;  // a file of seeds that failed once
+};
+
+[[noreturn]] void Usage(const char* why) {
+  fmt::print(
+      stderr,
+      "{}\nconclave-sim --seed N [--seeds COUNT] [--seconds S] [--trace] [--log] [--kept FILE]\n",
+      why);
+  std::exit(2);
+}
+
+Flags ParseFlags(int argc, char** argv) {
+  Flags flags;
+  for (int i = 1; i < argc; ++i) {
+    const std::string name = argv[i];
+    if (name == "--trace") {
+      flags.trace = true;
+      continue;
+    }
+    if (name == "--log") {
+      flags.log = true;
+      continue;
+    }
+    if (i + 1 == argc) {
+      Usage("a flag lacks its value, or is unknown");
+    }
+    const std::string value = argv[++i];
+    if (name == "--seed") {
+      flags.seed = std::strtoull(value.c_str(), nullptr, 10);
+    } else if (name == "--seeds") {
+      flags.seeds = std::strtoull(value.c_str(), nullptr, 10);
+    } else if (name == "--seconds") {
+      flags.seconds = std::strtoll(value.c_str(), nullptr, 10);
+    } else if (name == "--kept") {
+      flags.kept = value;
+    } else {
+      Usage("unknown flag");
+    }
+  }
+  return flags;
+}
+
+// Lines of "SEED SECONDS  why"; what begins with # is a comment.
+std::vector<RunOptions> ReadKept(const std::string& file) {
+  std::vector<RunOptions> kept;
+  std::ifstream in(file);
+  if (!in) {
+    Usage("the file of kept seeds cannot be read");
+  }
+  for (std::string line; std::getline(in, line);) {
+    RunOptions run;
+    if (std::sscanf(line.c_str(), "%lu %ld", &run.seed, &run.seconds) == 2) {
+      kept.push_back(run);
+    }
+  }
+  return kept;
+}
+
+void DieWithTrace() {
+  fmt::print(stderr, "{}the product ended the process; replay with --seed as above and --trace\n",
+             DescribeRunUnderWay());
+  std::abort();
+}
+
+class Campaign {
+ public:
+  void Run(const RunOptions& options) {
+    const RunResult result = RunSeed(options);
+    simulated_ += result.simulated_seconds;
+    ++runs_;
+    for (const auto& [what, count] : result.counts) {
+      counts_[what] += count;
+    }
+    last_hash_ = result.hash;
+    if (!result.violation.empty()) {
+      ++failures_;
+      fmt::print(
+          "{}\nFAILED seed {}: {}\n  {}\n  replay: conclave-sim --seed {} --seconds {} "
+          "--trace\n\n",
+          options.print ? "" : result.tail, options.seed, result.violation, result.knobs,
+          options.seed, options.seconds);
+      std::fflush(stdout);
+    }
+  }
+
+  int Finish(double real_seconds) {
+    fmt::print("{} runs, {} failed, {:.0f} simulated seconds in {:.1f} s: {:.0f} per second\n",
+               runs_, failures_, simulated_, real_seconds, simulated_ / real_seconds);
+    if (runs_ == 1) {
+      fmt::print("trace hash {:016x}\n", last_hash_);
+    }
+    for (const auto& [what, count] : counts_) {
+      fmt::print("  {:>10} {}\n", count, what);
+    }
+    bool complete = true;
+    if (runs_ >= kCampaign) {
+      for (const char* what : kMustHappen) {
+        if (counts_[what] == 0) {
+          fmt::print("NOT EXERCISED: {}\n", what);
+          complete = false;
+        }
+      }
+    }
+    return failures_ == 0 && complete ? 0 : 1;
+  }
+
+ private:
+  std::uint64_t runs_ = 0;
+  std::uint64_t failures_ = 0;
+  double simulated_ = 0;
+  std::uint64_t last_hash_ = 0;
+  std::map<std::string, std::uint64_t> counts_;
+};
+
+int Main(int argc, char** argv) {
+  const Flags flags = ParseFlags(argc, argv);
+  FLAGS_logtostderr = true;
+  FLAGS_minloglevel = flags.log ? google::GLOG_INFO : google::GLOG_FATAL;
+  google::InitGoogleLogging(argv[0]);
+  google::InstallFailureFunction(&DieWithTrace);
+  const auto begun = std::chrono::steady_clock::now();
+  Campaign campaign;
+  if (!flags.kept.empty()) {
+    for (const RunOptions& run : ReadKept(flags.kept)) {
+      campaign.Run(run);
+    }
+  }
+  for (std::uint64_t i = 0; i < flags.seeds; ++i) {
+    campaign.Run({.seed = flags.seed + i, .seconds = flags.seconds, .print = flags.trace});
+  }
+  const std::chrono::duration<double> real = std::chrono::steady_clock::now() - begun;
+  return campaign.Finish(real.count());
+}
+
+}  // namespace
+}  // namespace conclave::sim
+
+int main(int argc, char** argv) { return conclave::sim::Main(argc, argv); }

@@ -1,0 +1,244 @@
+#include "tests/sim/run.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/sim/actor.h"
+#include "tests/sim/history.h"
+#include "tests/sim/journal.h"
+#include "tests/sim/knobs.h"
+#include "tests/sim/nemesis.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/world.h"
+
+namespace conclave::sim {
+namespace {
+
+const Journal* g_journal = nullptr;
+std::string g_knobs;
+
+// The phases of one run.
+class Run {
+ public:
+  Run(const Knobs& knobs, bool print)
+      : journal_(print), world_(std::make_unique<World>(knobs, &journal_)), nemesis_(world_.get()) {
+    g_journal = &journal_;
+    g_knobs = fmt::format("seed={} {}", knobs.seed, knobs.Describe());
+    for (std::size_t i = 0; i < knobs.clients; ++i) {
+      actors_.push_back(std::make_unique<Actor>(world_.get(), &history_, i));
+    }
+    world_->on_gone = [this](raft::MemberId id) {
+      for (const auto& actor : actors_) {
+        actor->MemberGone(id);
+      }
+    };
+  }
+
+  ~Run() { g_journal = nullptr; }
+
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+
+  Journal& journal() { return journal_; }
+
+  World& world() { return *world_; }
+
+  void Faults(std::int64_t seconds) {
+    for (raft::MemberId id = 1; id <= world_->size(); ++id) {
+      world_->Start(id);
+    }
+    for (const auto& actor : actors_) {
+      actor->Start();
+    }
+    nemesis_.Start();
+    world_->RunFor(seconds * 1'000 * kMs);
+  }
+
+  void Healed() {
+    core_ = nemesis_.HealMajority();
+    world_->network().Calm();
+    for (const auto& actor : actors_) {
+      actor->UseOnly(core_);
+    }
+    // Somebody new, so that progress is seen from its beginning.
+    actors_.push_back(std::make_unique<Actor>(world_.get(), &history_, actors_.size()));
+    Actor& fresh = *actors_.back();
+    fresh.UseOnly(core_);
+    const Knobs& knobs = world_->knobs();
+    const std::int64_t elections_ms =
+        10 * std::int64_t{knobs.server.election_ticks_max} * knobs.server.tick_ms;
+    const std::int64_t bound_ms = elections_ms + knobs.restart_max_ms + 12'000;
+    Await("a new client gets no answers", bound_ms, [&fresh] { return fresh.answered() >= 5; });
+    for (const auto& actor : actors_) {
+      actor->Stop();
+    }
+    Await("a write never ends", bound_ms, [this] {
+      return std::all_of(actors_.begin(), actors_.end(),
+                         [](const auto& actor) { return actor->idle(); });
+    });
+    // Those who were left alone expire, those who still poll do not.
+    world_->RunFor((knobs.session_timeout_ms * 11 / 10 + elections_ms / 5 + 3'000) * kMs);
+    Await("the members do not converge", bound_ms, [this] { return Converged(); });
+    // An entry may be applied before the member's own disk has it: syncs under way may end.
+    world_->RunFor(2'000 * kMs);
+    Await("the members do not stay converged", bound_ms, [this] { return Converged(); });
+  }
+
+  void Judge() {
+    if (journal_.failed()) {
+      return;
+    }
+    std::vector<raft::Entry> log = CommittedLog();
+    if (journal_.failed()) {
+      return;
+    }
+    Oracle oracle(&history_, &journal_);
+    oracle.Judge(log, [this](std::uint64_t index) { return world_->applied_at_ns(index); });
+    for (const auto& [id, session] : history_.sessions) {
+      if (session.abandoned_ns != 0 && oracle.SessionLives(id)) {
+        journal_.Fail("L5: session {} was left alone and lives", id);
+      }
+    }
+    for (const auto& actor : actors_) {
+      if (actor->session() != 0 && !oracle.SessionLives(actor->session())) {
+        journal_.Fail("L5: session {} is used and has ended", actor->session());
+      }
+    }
+    for (const raft::MemberId id : core_) {
+      CheckTree(id, oracle);
+    }
+    const server::Counters counters = world_->TotalCounters();
+    journal_.Count("retried writes answered from the store", counters.writes_duplicate);
+    journal_.Count("forwarded writes", counters.writes_forwarded);
+    if (counters.digest_mismatches > 0) {
+      journal_.Fail("R12: members found their digests to differ");
+    }
+  }
+
+ private:
+  void Await(const char* otherwise, std::int64_t limit_ms, const std::function<bool()>& done) {
+    if (!journal_.failed() && !world_->RunUntil(done, limit_ms * kMs) && !journal_.failed()) {
+      for (const raft::MemberId id : core_) {
+        if (world_->running(id)) {
+          const server::Status at = world_->server(id).status();
+          journal_.Note("member {}: {} term {} leader {} commit {} applied {} of {}; {}", id,
+                        server::RoleName(at.role), at.term, at.leader, at.commit_index,
+                        at.applied_index, at.last_index, at.unready_reason);
+        } else {
+          journal_.Note("member {} is down", id);
+        }
+      }
+      journal_.Fail("liveness: {} within {} ms", otherwise, limit_ms);
+    }
+  }
+
+  bool Converged() const {
+    std::optional<server::Status> first;
+    for (const raft::MemberId id : core_) {
+      if (!world_->running(id)) {
+        return false;
+      }
+      const server::Status status = world_->server(id).status();
+      if (!first) {
+        first = status;
+      }
+      if (!status.ready || status.applied_index != first->applied_index ||
+          status.applied_index != status.commit_index || status.digest != first->digest) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  // The log of one member up to what anybody has applied; the others must hold the same.
+  std::vector<raft::Entry> CommittedLog() {
+    const raft::Index committed = world_->checker().committed();
+    std::vector<raft::Entry> log;
+    for (const raft::MemberId id : core_) {
+      log = world_->ReadLog(id);
+      if (log.size() < committed) {
+        journal_.Fail("D1: member {} has {} entries on its disk, {} are committed", id, log.size(),
+                      committed);
+        return {};
+      }
+      for (raft::Index index = 1; index <= committed; ++index) {
+        if (log[index - 1].chain != world_->checker().ChainAt(index)) {
+          journal_.Fail("D1: member {} holds another entry {} than was applied", id, index);
+          return {};
+        }
+      }
+    }
+    log.resize(committed);
+    return log;
+  }
+
+  void CheckTree(raft::MemberId id, const Oracle& oracle) {
+    std::size_t waiting = 0;
+    for (const auto& [path, node] : oracle.model().nodes) {
+      server::ReadRequest get{
+          .op = server::GetRequest{path}, .mode = server::ReadMode::kStale, .watch = std::nullopt};
+      server::ReadRequest children = get;
+      children.op = server::ChildrenRequest{.path = path, .after = {}};
+      waiting += 2;
+      world_->OnCore(id, [&, get, children, path = path](server::Server& at) {
+        at.Read(
+            {}, get, [&, path](const server::ReplyHead&, server::Answer<server::ReadReply> got) {
+              --waiting;
+              const std::string wrong =
+                  got ? oracle.Differs(path, got->value->has_data(), got->value->data(), got->stat)
+                      : path + ": " + got.error().error.message;
+              if (!wrong.empty()) {
+                journal_.Fail("final tree of member {}: {}", id, wrong);
+              }
+            });
+        at.Read({}, children,
+                [&, path](const server::ReplyHead&, server::Answer<server::ReadReply> got) {
+                  --waiting;
+                  if (!got || got->names != oracle.model().ChildNames(path)) {
+                    journal_.Fail("final tree of member {}: children of {} differ", id, path);
+                  }
+                });
+      });
+    }
+    Await("reads of the final tree do not end", 5'000, [&waiting] { return waiting == 0; });
+  }
+
+  Journal journal_;
+  History history_;
+  std::vector<std::unique_ptr<Actor>> actors_;
+  std::unique_ptr<World> world_;
+  Nemesis nemesis_;
+  std::vector<raft::MemberId> core_;
+};
+
+}  // namespace
+
+std::string DescribeRunUnderWay() {
+  return g_journal == nullptr ? "" : g_journal->Tail() + g_knobs + "\n";
+}
+
+RunResult RunSeed(const RunOptions& options) {
+  const Knobs knobs = DrawKnobs(options.seed);
+  Run run(knobs, options.print);
+  Journal& journal = run.journal();
+  journal.Note("{}", knobs.Describe());
+  run.Faults(options.seconds);
+  if (!journal.failed()) {
+    run.Healed();
+  }
+  run.Judge();
+  RunResult result;
+  result.violation = journal.violation();
+  result.knobs = knobs.Describe();
+  result.tail = journal.Tail();
+  journal.hash().Add(run.world().network().trace().value());
+  result.hash = journal.hash().value();
+  result.simulated_seconds = static_cast<double>(run.world().loop().now_ns()) / 1e9 - 1;
+  result.counts = journal.counts();
+  return result;
+}
+
+}  // namespace conclave::sim
