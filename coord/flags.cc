@@ -66,14 +66,21 @@ DEFINE_uint64(session_events_max, 1'024,
               "events queued for one session; more are read from the past changes later");
 DEFINE_uint64(watch_window_bytes, std::uint64_t{24} << 20,
               "memory for past changes, from which returning clients are told what they missed");
-DEFINE_int32(io_threads, -1,
-             "loops for client sockets besides the core's; -1: one for a cluster of one member on "
-             "a machine of two or more cores, else none");
+DEFINE_string(
+    io_threads, "auto",
+    "loops for client sockets besides the core's: a number, or auto: one for a cluster of "
+    "one member on a machine of two or more cores, else none");
 DEFINE_uint32(connections_max, 20'000, "client connections at most");
 DEFINE_uint32(connections_per_address_max, 0, "client connections from one address; 0: no limit");
 
+namespace GFLAGS_NAMESPACE {
+extern void (*gflags_exitfunc)(int);  // exported by the library, declared in no header of it
+}
+
 namespace conclave {
 namespace {
+
+constexpr int kExitUsage = 2;
 
 using Problem = std::string;  // a sentence that names the flag
 
@@ -157,11 +164,21 @@ tl::expected<std::vector<server::MemberAddress>, Problem> ParseMembers(const std
   return members;
 }
 
-int PickIoThreads(std::size_t members) {
-  if (FLAGS_io_threads >= 0) {
-    return FLAGS_io_threads;
+// One loop besides the core's pays for a single member; three members that share two cores lose by
+// it. More of them wait for a measurement on a machine with more cores.
+tl::expected<int, Problem> PickIoThreads(std::size_t members) {
+  if (FLAGS_io_threads == "auto") {
+    return members == 1 && std::thread::hardware_concurrency() >= 2 ? 1 : 0;
   }
-  return members == 1 && std::thread::hardware_concurrency() >= 2 ? 1 : 0;
+  constexpr int kIoThreadsMax = 64;
+  int threads = -1;
+  const char* const end = FLAGS_io_threads.data() + FLAGS_io_threads.size();
+  const auto [parsed_end, error] = std::from_chars(FLAGS_io_threads.data(), end, threads);
+  if (error != std::errc() || parsed_end != end || threads < 0 || threads > kIoThreadsMax) {
+    return tl::unexpected(fmt::format("--io_threads={}: auto, or a number from 0 to {}",
+                                      FLAGS_io_threads, kIoThreadsMax));
+  }
+  return threads;
 }
 
 void FillServerOptions(server::Options& options) {
@@ -264,12 +281,11 @@ tl::expected<ProcessOptions, Problem> OptionsFromFlags() {
     }
     options.admin = FLAGS_admin_address;
   }
-  constexpr int kIoThreadsMax = 64;
-  if (FLAGS_io_threads < -1 || FLAGS_io_threads > kIoThreadsMax) {
-    return tl::unexpected(
-        fmt::format("--io_threads={}: from -1 to {}", FLAGS_io_threads, kIoThreadsMax));
+  const auto io_threads = PickIoThreads(options.server.members.size());
+  if (!io_threads) {
+    return tl::unexpected(io_threads.error());
   }
-  options.io_threads = PickIoThreads(options.server.members.size());
+  options.io_threads = *io_threads;
   options.client_server_limits.connections_max = FLAGS_connections_max;
   options.client_server_limits.connections_per_address_max = FLAGS_connections_per_address_max;
   return options;
@@ -297,6 +313,9 @@ CommandLine ReadCommandLine(int argc, char** argv) {
     return line;
   }
   FLAGS_logtostderr = true;
+  // gflags ends the process by itself on an unknown flag or a value that is none, with status 1,
+  // which scripts would take for "could not start".
+  GFLAGS_NAMESPACE::gflags_exitfunc = [](int) { std::exit(kExitUsage); };
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   tl::expected<ProcessOptions, Problem> options =
       argc > 1 ? tl::unexpected(fmt::format("\"{}\" is not a flag: write --name=value, and "
@@ -306,7 +325,7 @@ CommandLine ReadCommandLine(int argc, char** argv) {
   if (!options) {
     fmt::print(stderr, "conclaved: {}\nTry conclaved --help.\n", options.error());
     line.action = CommandLine::Action::kExit;
-    line.exit_code = 2;
+    line.exit_code = kExitUsage;
     return line;
   }
   line.options = std::move(*options);

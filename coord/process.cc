@@ -174,7 +174,7 @@ class Process {
     }
     Beat();
     core_.Run();
-    LOG(INFO) << "stopped member=" << options_.server.id;
+    LOG(INFO) << "process.stopped member=" << options_.server.id;
     return 0;
   }
 
@@ -207,7 +207,7 @@ class Process {
       return tl::unexpected(started.error());
     }
     signals_ = {AddSignal(SIGTERM), AddSignal(SIGINT)};
-    LOG(INFO) << "started version=" << doors::kVersion << " member=" << options_.server.id
+    LOG(INFO) << "process.started version=" << doors::kVersion << " member=" << options_.server.id
               << " cluster=" << options_.server.cluster_name << " clients=" << client->ToString()
               << " admin=" << admin << " data_dir=" << options_.server.data_dir
               << " io_threads=" << options_.io_threads;
@@ -232,7 +232,7 @@ class Process {
       std::_Exit(kExitFatal);
     }
     stopping_ = true;
-    LOG(INFO) << "stopping signal=" << number;
+    LOG(INFO) << "process.stopping signal=" << number;
     server_->Stop([this] { clients_.Drain([this] { core_.Stop(); }); });
   }
 

@@ -310,7 +310,7 @@ class PeerLinks::Inbound final : public wire::Service, public idl::PeerCobSvIf {
     idl::PeerError error;
     const auto peer = Judge(hello, error);
     if (!peer) {
-      LOG(WARNING) << "peer_refused address=" << caller_.address() << " member=" << hello.memberId
+      LOG(WARNING) << "peer.refused address=" << caller_.address() << " member=" << hello.memberId
                    << " reason=\"" << error.message << '"';
       if (Link* link = owner_->Find(static_cast<raft::MemberId>(hello.memberId)); link != nullptr) {
         link->NoteRefused(error.message);
@@ -339,7 +339,7 @@ class PeerLinks::Inbound final : public wire::Service, public idl::PeerCobSvIf {
       // may be taken, which saves a copy of every entry.
       auto message = FromWire(std::move(const_cast<idl::PeerMessage&>(wire)));
       if (!message) {
-        LOG_EVERY_N(WARNING, 100) << "peer_message_ignored member=" << peer_;
+        LOG_EVERY_N(WARNING, 100) << "peer.message_ignored member=" << peer_;
         continue;
       }
       link->Receive(std::move(*message));
@@ -406,9 +406,9 @@ class PeerLinks::Inbound final : public wire::Service, public idl::PeerCobSvIf {
 
 void PeerLinks::Link::Break(const std::string& why) {
   if (connected_) {
-    LOG(INFO) << "peer_disconnected member=" << peer_ << " reason=\"" << why << '"';
+    LOG(INFO) << "peer.disconnected member=" << peer_ << " reason=\"" << why << '"';
   } else {
-    VLOG(1) << "peer_unreachable member=" << peer_ << " reason=\"" << why << '"';
+    VLOG(1) << "peer.unreachable member=" << peer_ << " reason=\"" << why << '"';
   }
   queue_.clear();
   queued_bytes_ = 0;

@@ -1,5 +1,6 @@
 #include "coord/server/options.h"
 
+#include <algorithm>
 #include <set>
 #include <string_view>
 
@@ -33,6 +34,15 @@ Checked CheckIdentity(const Options& o) {
   }
   if (o.cluster_name.empty()) {
     return tl::unexpected(std::string("--cluster_name is empty: it needs a name"));
+  }
+  constexpr std::size_t kNameBytesMax = 128;
+  const bool printable = std::all_of(o.cluster_name.begin(), o.cluster_name.end(), [](char c) {
+    return static_cast<unsigned char>(c) > ' ' && c != 0x7F;
+  });
+  if (!printable || o.cluster_name.size() > kNameBytesMax) {
+    return tl::unexpected(
+        fmt::format("--cluster_name must have at most {} bytes and no blanks or control characters",
+                    kNameBytesMax));
   }
   if (o.data_dir.empty()) {
     return tl::unexpected(std::string("--data_dir is empty: it needs a directory"));

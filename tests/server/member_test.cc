@@ -309,6 +309,10 @@ TEST(MemberTest, OptionsAreRefusedByTheNameOfTheFlag) {
     return valid ? std::string() : valid.error();
   };
   EXPECT_NE(refused([](Options& o) { o.id = 0; }).find("--id"), std::string::npos);
+  for (const char* name : {"two words", "line\n", "\x7f"}) {
+    EXPECT_NE(refused([name](Options& o) { o.cluster_name = name; }).find("--cluster_name"),
+              std::string::npos);
+  }
   EXPECT_NE(refused([](Options& o) { o.id = 9; }).find("--id=9"), std::string::npos);
   EXPECT_NE(refused([](Options& o) {
               o.members.push_back({1, "c:1"});
