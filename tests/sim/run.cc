@@ -70,7 +70,7 @@ class Run {
     const Knobs& knobs = world_->knobs();
     const std::int64_t elections_ms =
         10 * std::int64_t{knobs.server.election_ticks_max} * knobs.server.tick_ms;
-    const std::int64_t bound_ms = elections_ms + knobs.restart_max_ms + 12'000;
+    const std::int64_t bound_ms = elections_ms + knobs.restart_max_ms + 12'000 + CatchUpMs();
     Await("a new client gets no answers", bound_ms, [&fresh] { return fresh.answered() >= 5; });
     for (const auto& actor : actors_) {
       actor->Stop();
@@ -133,6 +133,17 @@ class Run {
       }
       journal_.Fail("liveness: {} within {} ms", otherwise, limit_ms);
     }
+  }
+
+  // How long a member that has nothing takes for the whole log: with one entry a message and one
+  // message on its way that is a round trip for each.
+  std::int64_t CatchUpMs() const {
+    const Knobs& knobs = world_->knobs();
+    const auto at_once =
+        static_cast<std::int64_t>(std::min<std::size_t>(knobs.server.append_entries_max, 64) *
+                                  knobs.server.inflight_messages_max);
+    const auto entries = static_cast<std::int64_t>(world_->checker().committed()) + 1'000;
+    return entries / at_once * (2 * knobs.network.delay_max_ns + knobs.sync_max_ns) / kMs;
   }
 
   bool Converged() const {
