@@ -141,7 +141,7 @@ bool World::wiped(MemberId id) const { return members_.at(id).wiped; }
 bool World::registered(MemberId id) {
   const DiskView disk = ReadDisk(*members_.at(id).env, id, random_.Next());
   for (auto entry = disk.log.rbegin(); entry != disk.log.rend(); ++entry) {
-    if (entry->kind != raft::EntryKind::kConfig) {
+    if (entry->kind != raft::EntryKind::kConfig || checker_.ChainAt(entry->index) != entry->chain) {
       continue;
     }
     const auto configuration = raft::Configuration::Decode(*entry->data);

@@ -72,7 +72,7 @@ class World {
 
   bool running(raft::MemberId id) const;
   bool wiped(raft::MemberId id) const;
-  // The log on its disk names its incarnation: it may vote (rule 11).
+  // What is committed of the log on its disk names its incarnation: it may vote (rule 11).
   bool registered(raft::MemberId id);
   server::Server& server(raft::MemberId id);
   persist::testing::FaultEnv& env(raft::MemberId id);
