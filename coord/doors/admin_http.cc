@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -24,7 +28,7 @@ namespace {
 // The core loop turns at every tick; a second of silence is a slow disk or a busy machine, ten are
 // a defect that a restart cures.
 constexpr std::int64_t kStuckMs = 10'000;
-constexpr int kSnapshotTimeoutMs = 2'000;
+constexpr std::chrono::milliseconds kSnapshotTimeout{2'000};
 constexpr int kHttpTimeoutSeconds = 10;
 constexpr int kHeadersBytesMax = 8 * 1024;
 
@@ -70,32 +74,46 @@ std::string VerboseReadiness(const server::Status& s) {
 }  // namespace
 
 struct AdminHttp::Loop {
-  // A page that waits for its snapshot. Lives on the port's thread.
-  struct Waiting {
-    Loop* loop;
-    evhttp_request* request;
-    void (*page)(Loop*, evhttp_request*, const AdminSnapshot&);
+  using Page = void (*)(const Loop&, evhttp_request*, const AdminSnapshot&);
+
+  // Where snapshots arrive from other threads. It outlives the loop if a snapshot is late.
+  struct Mailbox {
+    std::mutex mu;
+    event* wake = nullptr;  // guarded by mu; null once the loop is gone
+    std::vector<std::pair<std::uint64_t, AdminSnapshot>> arrived;  // guarded by mu
   };
 
-  // A snapshot on its way back to the port's thread.
-  struct Delivery {
-    std::shared_ptr<Waiting*> waiting;
-    AdminSnapshot snapshot;
+  // A request that waits for its snapshot. The port's thread only.
+  struct Waiting {
+    evhttp_request* request;
+    Page page;
+    std::chrono::steady_clock::time_point deadline;
   };
 
   event_base* base = nullptr;
   evhttp* http = nullptr;
   event* stop = nullptr;
+  event* wake = nullptr;   // the mailbox has something
+  event* clock = nullptr;  // looks for requests that have waited too long
   const Metrics* metrics = nullptr;
   AdminSources sources;
+  std::shared_ptr<Mailbox> mailbox = std::make_shared<Mailbox>();
+  std::map<std::uint64_t, Waiting> waiting;
+  std::uint64_t next_id = 1;
   std::thread thread;
 
   ~Loop() {
+    {
+      const std::lock_guard lock(mailbox->mu);
+      mailbox->wake = nullptr;
+    }
     if (http != nullptr) {
       evhttp_free(http);
     }
-    if (stop != nullptr) {
-      event_free(stop);
+    for (event* one : {stop, wake, clock}) {
+      if (one != nullptr) {
+        event_free(one);
+      }
     }
     if (base != nullptr) {
       event_base_free(base);
@@ -119,7 +137,8 @@ struct AdminHttp::Loop {
     }
   }
 
-  static void ReadyPage(Loop* /*loop*/, evhttp_request* request, const AdminSnapshot& snapshot) {
+  static void ReadyPage(const Loop& /*loop*/, evhttp_request* request,
+                        const AdminSnapshot& snapshot) {
     const server::Status& s = snapshot.status;
     std::string body = s.ready ? "ok\n" : s.unready_reason + "\n";
     if (HasQuery(request, "verbose")) {
@@ -128,12 +147,14 @@ struct AdminHttp::Loop {
     Reply(request, s.ready ? HTTP_OK : HTTP_SERVUNAVAIL, kText, body);
   }
 
-  static void StatusPage(Loop* /*loop*/, evhttp_request* request, const AdminSnapshot& snapshot) {
+  static void StatusPage(const Loop& /*loop*/, evhttp_request* request,
+                         const AdminSnapshot& snapshot) {
     Reply(request, HTTP_OK, kJson, StatusJson(snapshot.status));
   }
 
-  static void MetricsPage(Loop* loop, evhttp_request* request, const AdminSnapshot& snapshot) {
-    Reply(request, HTTP_OK, kMetrics, loop->metrics->Render(snapshot.status, snapshot.wire));
+  static void MetricsPage(const Loop& loop, evhttp_request* request,
+                          const AdminSnapshot& snapshot) {
+    Reply(request, HTTP_OK, kMetrics, loop.metrics->Render(snapshot.status, snapshot.wire));
   }
 
   static void OnUnknown(evhttp_request* request, void* /*arg*/) {
@@ -146,38 +167,59 @@ struct AdminHttp::Loop {
 
   static void OnMetrics(evhttp_request* request, void* arg) { Ask(request, arg, MetricsPage); }
 
-  // Asks the server for a snapshot and answers when it comes, or says that it does not. The request
-  // is answered exactly once: by whichever of OnSnapshot and OnTimeout finds it still waiting.
-  static void Ask(evhttp_request* request, void* arg,
-                  void (*page)(Loop*, evhttp_request*, const AdminSnapshot&)) {
+  // Asks the server for a snapshot; OnArrival answers with it, or OnClock says that none came.
+  static void Ask(evhttp_request* request, void* arg, Page page) {
     auto* self = static_cast<Loop*>(arg);
-    auto* waiting = new Waiting{self, request, page};
-    auto handle = std::make_shared<Waiting*>(waiting);
-    auto* timeout_arg = new std::shared_ptr<Waiting*>(handle);
-    const timeval timeout{kSnapshotTimeoutMs / 1000, (kSnapshotTimeoutMs % 1000) * 1000};
-    event_base_once(self->base, -1, EV_TIMEOUT, OnTimeout, timeout_arg, &timeout);
-    self->sources.snapshot([self, handle](AdminSnapshot snapshot) {
-      auto* delivery = new Delivery{handle, std::move(snapshot)};
-      event_base_once(self->base, -1, EV_TIMEOUT, OnSnapshot, delivery, nullptr);
+    const std::uint64_t id = self->next_id++;
+    self->waiting[id] = {request, page, std::chrono::steady_clock::now() + kSnapshotTimeout};
+    self->sources.snapshot([mailbox = self->mailbox, id](AdminSnapshot snapshot) {
+      const std::lock_guard lock(mailbox->mu);
+      if (mailbox->wake != nullptr) {
+        mailbox->arrived.emplace_back(id, std::move(snapshot));
+        event_active(mailbox->wake, 0, 0);
+      }
     });
   }
 
-  static void OnSnapshot(evutil_socket_t /*fd*/, short /*what*/, void* arg) {
-    const std::unique_ptr<Delivery> delivery(static_cast<Delivery*>(arg));
-    const std::unique_ptr<Waiting> waiting(std::exchange(*delivery->waiting, nullptr));
-    if (waiting != nullptr) {
-      waiting->page(waiting->loop, waiting->request, delivery->snapshot);
+  static void OnArrival(evutil_socket_t /*fd*/, short /*what*/, void* arg) {
+    auto* self = static_cast<Loop*>(arg);
+    std::vector<std::pair<std::uint64_t, AdminSnapshot>> arrived;
+    {
+      const std::lock_guard lock(self->mailbox->mu);
+      arrived.swap(self->mailbox->arrived);
+    }
+    for (const auto& [id, snapshot] : arrived) {
+      if (const auto node = self->waiting.extract(id); !node.empty()) {
+        node.mapped().page(*self, node.mapped().request, snapshot);
+      }
     }
   }
 
-  static void OnTimeout(evutil_socket_t /*fd*/, short /*what*/, void* arg) {
-    const std::unique_ptr<std::shared_ptr<Waiting*>> handle(
-        static_cast<std::shared_ptr<Waiting*>*>(arg));
-    const std::unique_ptr<Waiting> waiting(std::exchange(**handle, nullptr));
-    if (waiting != nullptr) {
-      Reply(waiting->request, HTTP_SERVUNAVAIL, kText,
-            fmt::format("the core loop has not answered within {} ms\n", kSnapshotTimeoutMs));
+  static void OnClock(evutil_socket_t /*fd*/, short /*what*/, void* arg) {
+    auto* self = static_cast<Loop*>(arg);
+    const auto now = std::chrono::steady_clock::now();
+    // Ids rise with deadlines.
+    while (!self->waiting.empty() && self->waiting.begin()->second.deadline <= now) {
+      evhttp_request* request = self->waiting.begin()->second.request;
+      self->waiting.erase(self->waiting.begin());
+      Reply(request, HTTP_SERVUNAVAIL, kText,
+            fmt::format("the core loop has not answered within {} ms\n", kSnapshotTimeout.count()));
     }
+  }
+
+  // The events besides HTTP; once, before the thread starts.
+  void AddEvents() {
+    stop = event_new(
+        base, -1, 0,
+        [](evutil_socket_t, short, void* arg) {
+          event_base_loopbreak(static_cast<event_base*>(arg));
+        },
+        base);
+    wake = event_new(base, -1, EV_PERSIST, OnArrival, this);
+    mailbox->wake = wake;
+    clock = event_new(base, -1, EV_PERSIST, OnClock, this);
+    constexpr timeval kClock{0, 100'000};
+    event_add(clock, &kClock);
   }
 };
 
@@ -215,12 +257,7 @@ tl::expected<std::unique_ptr<AdminHttp>, std::string> AdminHttp::Listen(const st
   getsockname(evhttp_bound_socket_get_fd(bound), reinterpret_cast<sockaddr*>(&local.storage),
               &local.size);
   const std::string in_force = wire::HostPort{parsed->host, local.port()}.ToString();
-  loop->stop = event_new(
-      loop->base, -1, 0,
-      [](evutil_socket_t, short, void* base) {
-        event_base_loopbreak(static_cast<event_base*>(base));
-      },
-      loop->base);
+  loop->AddEvents();
   return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(loop), in_force));
 }
 
