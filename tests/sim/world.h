@@ -37,13 +37,18 @@ class SkewedExecutor final : public server::Executor {
 
   std::int64_t NowNs() const override;
 
-  void PauseUntil(std::int64_t at_ns) { inner_.PauseUntil(at_ns); }
+  // A shorter pause within a longer one changes nothing: what waits must not be overtaken.
+  void PauseUntil(std::int64_t at_ns) {
+    paused_until_ns_ = paused_until_ns_ < at_ns ? at_ns : paused_until_ns_;
+    inner_.PauseUntil(paused_until_ns_);
+  }
 
  private:
   const SimLoop* const loop_;
   server::testing::SimExecutor inner_;
   const std::int64_t offset_ns_;
   const std::int64_t ppm_;
+  std::int64_t paused_until_ns_ = 0;
 };
 
 // Thread: one. Members are 1..n.
