@@ -49,8 +49,9 @@ struct ReplyHead {
   // A write: the zxid of its entry. A read: the applied index that it shows. An error: the applied
   // index at which it was judged.
   std::int64_t zxid = 0;
-  // Events queued for the session at this member, up to `zxid`. They happened before what the reply
-  // shows: hand them over first. Empty if the session's watches do not live here.
+  // Events queued for the session at this member. What happened before what the reply shows is
+  // among them (of a repeated write also later ones): hand them over first. Empty if the session's
+  // watches do not live here.
   std::vector<tree::Event> events;
   // The session's position after these events, if its watches live here. Before `zxid`: there were
   // more than one answer takes; poll on to `zxid` before the reply is handed over.

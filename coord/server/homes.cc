@@ -95,12 +95,12 @@ void Homes::AnswerOldest(std::int64_t session, Home& home) {
   ReplyHead head = links_.head(session);
   PollReply reply;
   reply.timeout_ms = links_.timeout_ms(session);
-  tree::DrainResult drained = hub_.Drain(session, home.sent, parked.limits);
+  tree::DrainResult drained = hub_.Drain(session, parked.cursor, parked.limits);
   if (drained.attached) {
     if (drained.resync) {
-      reply.elsewhere = links_.elsewhere(home.sent);
+      reply.elsewhere = links_.elsewhere(parked.cursor);
     }
-    home.sent = drained.cursor;
+    home.sent = std::max(home.sent, drained.cursor);
     head.cursor = drained.cursor;
     head.resync = drained.resync;
     reply.more = drained.more;
@@ -131,7 +131,8 @@ void Homes::Poll(std::int64_t session, const PollRequest& request, std::int64_t 
   }
   const std::int64_t wait_ms =
       std::clamp<std::int64_t>(request.wait_ms, 0, links_.poll_wait_ms_max);
-  home.parked.push_back({.deadline_ns = now_ns + wait_ms * kNsPerMs,
+  home.parked.push_back({.cursor = request.cursor,
+                         .deadline_ns = now_ns + wait_ms * kNsPerMs,
                          .limits = LimitsOf(request),
                          .wake_zxid = request.wake_zxid,
                          .done = std::move(done)});

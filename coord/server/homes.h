@@ -83,6 +83,9 @@ class Homes {
 
  private:
   struct Parked {
+    // What its sender has. It is answered from there: an earlier poll may have been answered on a
+    // connection that was dead already.
+    tree::Cursor cursor;
     std::int64_t deadline_ns = 0;
     tree::DrainLimits limits;
     std::int64_t wake_zxid = 0;

@@ -187,6 +187,32 @@ TEST_F(WatchTest, AShortPollBehindALongOneIsAnsweredInTime) {
   EXPECT_EQ(order, (std::vector<int>{50'000, 200}));
 }
 
+TEST_F(WatchTest, APollIsAnsweredFromItsOwnCursor) {
+  Client client(&cluster_, leader_);
+  ASSERT_TRUE(client.Open());
+  ASSERT_TRUE(client.Create("/a", "0").ok());
+  ASSERT_TRUE(client.AddWatch(1, "/a", WatchMode::kPersistent).ok());
+  PollRequest request;
+  request.cursor = client.cursor();
+  request.wait_ms = 5000;
+  // Two polls of one client, the first of them on a connection that has died meanwhile: what the
+  // first was answered with never arrives, so the second has to bring it.
+  std::vector<std::size_t> told;
+  for (int i = 0; i < 2; ++i) {
+    cluster_.server(leader_).Poll(client.MakeCaller(false), request,
+                                  [&told](const ReplyHead& head, const Answer<PollReply>&) {
+                                    told.push_back(head.events.size());
+                                  });
+  }
+  Client writer(&cluster_, leader_, 9);
+  ASSERT_TRUE(writer.Open());
+  ASSERT_TRUE(writer.Set("/a", "1").ok());
+  ASSERT_TRUE(cluster_.Until([&] { return told.size() == 1; }));
+  ASSERT_TRUE(writer.Set("/a", "2").ok());
+  ASSERT_TRUE(cluster_.Until([&] { return told.size() == 2; }));
+  EXPECT_EQ(told, (std::vector<std::size_t>{1, 2}));
+}
+
 TEST_F(WatchTest, ALostPollAnswerIsGivenAgain) {
   Client client(&cluster_, cluster_.Follower());
   ASSERT_TRUE(client.Open());

@@ -176,7 +176,11 @@ struct Ctx {
   7: i32 deadlineMs,
   /** If set and not this cluster's id: INVALID_ARGUMENT. 16 bytes. */
   8: optional binary clusterId,
-  /** True: put no queued events into the head of this reply; they are taken by poll alone. */
+  /**
+   * True: put no queued events into the head of this reply; they are taken by poll alone. A client
+   * that reconnects while calls of its old connection may still be answered must set it: events in
+   * the head of an answer that never arrives count as told.
+   */
   9: bool noEvents,
 }
 
