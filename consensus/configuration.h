@@ -62,6 +62,8 @@ struct Configuration {
 struct IndexedConfiguration {
   Index index = 0;
   Configuration configuration;
+
+  friend bool operator==(const IndexedConfiguration&, const IndexedConfiguration&) = default;
 };
 
 }  // namespace conclave::raft

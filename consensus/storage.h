@@ -37,6 +37,18 @@ class LogReader {
   virtual tl::expected<Term, std::string> TermAt(Index index) const = 0;
 };
 
+/// What a snapshot says of the log that it stands for: the state after applying all of it up to and
+/// including `last`.
+struct SnapshotMeta {
+  EntryId last;
+  /// Entry::chain of the entry `last`.
+  std::uint64_t chain = 0;
+  /// In force at `last`: that of the last kConfig entry up to it. Everything in it is committed.
+  IndexedConfiguration configuration;
+
+  friend bool operator==(const SnapshotMeta&, const SnapshotMeta&) = default;
+};
+
 /// What a member finds on its disk when it starts. Everything in it is durable.
 struct Restored {
   HardState hardState;
