@@ -52,6 +52,8 @@ class Raft::Core {
   void CheckSelf();
 
  private:
+  friend class CoreInspector;  // tests/consensus/explore_core.cc reads every field of this.
+
   // --- Members and incarnations ---
 
   const IndexedConfiguration& config() const { return configs_.back(); }

@@ -451,6 +451,8 @@ Status Raft::Core::status() const {
 Raft::Raft(Options options, Restored restored, const LogReader& reader, RandomSource& random)
     : core_(std::make_unique<Core>(std::move(options), std::move(restored), reader, random)) {}
 
+Raft::Raft(std::unique_ptr<Core> core) : core_(std::move(core)) {}
+
 Raft::~Raft() = default;
 
 void Raft::Step(MemberId from, Message message) {

@@ -165,6 +165,10 @@ class Raft {
 
  private:
   class Core;
+  friend class CoreInspector;  // tests/consensus: copies members, and compares and permutes them.
+
+  explicit Raft(std::unique_ptr<Core> core);
+
   std::unique_ptr<Core> core_;
 };
 
