@@ -3,6 +3,7 @@
 
 option(CONCLAVE_WERROR "Treat warnings as errors" OFF)
 option(CONCLAVE_COVERAGE "Instrument for gcov" OFF)
+option(CONCLAVE_MUTANTS "Compile in the planted bugs of tests/mutants, chosen at run time" OFF)
 set(CONCLAVE_SANITIZE "" CACHE STRING "Semicolon separated list for -fsanitize=")
 
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
@@ -33,6 +34,14 @@ if(CONCLAVE_COVERAGE)
   target_link_options(conclave_options INTERFACE --coverage)
 endif()
 
+# CONCLAVE_MUTANT(number) in a source of the product (never in a header) is a place where tests/mutants
+# can plant a bug: the constant false, but for the build that exists for that.
+if(CONCLAVE_MUTANTS)
+  set(conclave_mutants "SHELL:-include ${PROJECT_SOURCE_DIR}/tests/mutants/switch.h")
+else()
+  set(conclave_mutants "-DCONCLAVE_MUTANT(number)=false")
+endif()
+
 # conclave_library(NAME SRCS a.cc ... HDRS a.h ... [DEPS targets] [PRIVATE_DEPS targets])
 # A static library with self-contained headers (checked by the target all_verify_interface_header_sets).
 function(conclave_library name)
@@ -42,6 +51,10 @@ function(conclave_library name)
     target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${A_HDRS})
     target_link_libraries(${name} PUBLIC ${A_DEPS}
       PRIVATE $<BUILD_INTERFACE:conclave_options> ${A_PRIVATE_DEPS})
+    if(CMAKE_CURRENT_SOURCE_DIR MATCHES "/(consensus|persist|coord|client)(/|$)" AND
+       NOT CMAKE_CURRENT_SOURCE_DIR MATCHES "/tests/")
+      target_compile_options(${name} PRIVATE ${conclave_mutants})
+    endif()
   else()
     add_library(${name} INTERFACE)
     target_sources(${name} INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${A_HDRS})
