@@ -3,7 +3,8 @@
 // The inside of Raft. Not for users: include raft.h.
 //
 // One class, whose parts are in one file each: raft.cc (inputs, Ready), election.cc, replication.cc
-// (leader and follower side of AppendEntries), read_index.cc, invariants.cc (CheckSelf).
+// (leader and follower side of AppendEntries), snapshot.cc, read_index.cc, invariants.cc
+// (CheckSelf).
 
 #include <deque>
 #include <map>
@@ -32,6 +33,11 @@ class Raft::Core {
   tl::expected<ReadId, ReadError> ReadIndex();
   void Persisted(PersistId id);
   void Applied(Index index);
+  std::optional<SnapshotMeta> MetaAt(Index index) const;
+  void Compact(Index through);
+  tl::expected<void, InstallError> InstallSnapshot(const SnapshotMeta& meta);
+  void SnapshotSent(MemberId peer, EntryId last);
+  void SnapshotFailed(MemberId peer);
   void PeerUp(MemberId peer, Incarnation incarnation, bool cluster_started);
   void PeerDown(MemberId peer);
   bool HasReady() const;
@@ -67,7 +73,13 @@ class Raft::Core {
 
   bool CountsSelf() const { return Counts(options_.id, options_.incarnation); }
 
+  /// The newest configuration at or below `index` of those that are kept.
+  const IndexedConfiguration& ConfigAt(Index index) const;
   void LearnClusterStarted();
+  /// Once the entry that minted it is committed.
+  void LearnClusterId();
+  /// Those that neither a truncation nor a checkpoint can come back to.
+  void ForgetConfigurations();
   void AdoptConfiguration(const Entry& entry);
 
   /// The highest value that a quorum has reached, of `values` of those voters that count.
@@ -133,6 +145,12 @@ class Raft::Core {
   AppendEntries MakeAppend(const Progress& peer) const;
   bool PeerCounts(const Progress& peer) const;
 
+  // --- Snapshots (snapshot.cc) ---
+
+  std::optional<InstallError> RefusesSnapshot(const SnapshotMeta& meta);
+  /// True if the peer gets no entries for now, as it needs a snapshot; asks for that if it is time.
+  bool AwaitsSnapshot(Progress& peer);
+
   // --- Reads (read_index.cc) ---
 
   void Receive(MemberId from, const ReadIndexRequest& message);
@@ -173,8 +191,8 @@ class Raft::Core {
   // --- Members ---
 
   /// Configurations of the log, ascending, the one in force last; before them, at index 0, what the
-  /// flags say (used while the log is empty). Kept from the last committed one on, so that a
-  /// truncation can fall back.
+  /// flags say (used while the log is empty). Kept from the one in force at lastApplied_ on, so
+  /// that a truncation can fall back and a checkpoint can be described.
   std::vector<IndexedConfiguration> configs_;
   /// Incarnations as hellos and answers gave them.
   std::map<MemberId, Incarnation> met_;
@@ -192,9 +210,11 @@ class Raft::Core {
     Index last = 0;  ///< Of the entries durable with it; lowered by a truncation.
   };
 
-  Index durableIndex_ = 0;      ///< Falls only by truncation.
-  Index handedToDisk_ = 0;      ///< Entries up to here were in some Ready::append.
-  Index truncate_pending_ = 0;  ///< For the next Ready; 0 for none.
+  Index durableIndex_ = 0;           ///< Falls only by truncation and installation.
+  Index handedToDisk_ = 0;           ///< Entries up to here were in some Ready::append.
+  Index truncate_pending_ = 0;       ///< For the next Ready; 0 for none.
+  std::optional<Install> install_;   ///< For the next Ready.
+  PersistId install_in_flight_ = 0;  ///< The Ready that has the newest one, while not durable.
   std::deque<InFlight> in_flight_;
   PersistId last_id_ = 0;
   PersistId persisted_id_ = 0;
@@ -207,6 +227,7 @@ class Raft::Core {
 
   std::vector<Envelope> send_now_;
   std::vector<Envelope> send_after_persist_;
+  std::vector<MemberId> send_snapshot_;
   std::vector<ReadReady> reads_;
   std::vector<ReadId> reads_failed_;
   RoleChange role_told_;

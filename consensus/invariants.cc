@@ -18,9 +18,14 @@ void Raft::Core::CheckSelf() {
   CHECK_LE(commitIndex_, last.index) << "committed beyond the log";
   CHECK_LE(durableIndex_, handedToDisk_) << "durable, but never handed to the disk";
   CHECK_LE(handedToDisk_, last.index);
-  CHECK_LE(log_.base_index(), durableIndex_) << "evicted before it was durable";
+  CHECK(log_.base_index() <= durableIndex_ || log_.base_index() == log_.start().index)
+      << "evicted before it was durable";
+  CHECK(log_.start().index <= durableIndex_ || install_ || install_in_flight_ != 0)
+      << "begins after what is not durable";
+  CHECK_LE(log_.start().index, handedToApply_);
   CHECK_LE(last.term, hard_.currentTerm);
   CHECK(!configs_.empty());
+  CHECK(configs_.front().index <= log_.start().index || configs_.front().index <= lastApplied_);
   const auto* leader = std::get_if<Leader>(&role_);
   if (leader != nullptr) {
     // Leader Append-Only (figure 3.2): its log neither shrinks nor changes.
@@ -32,6 +37,7 @@ void Raft::Core::CheckSelf() {
     for (const Progress& peer : leader->peers) {
       CHECK_LT(peer.matchIndex, peer.nextIndex) << "peer " << peer.id;
       CHECK_LE(peer.nextIndex, last.index + 1) << "peer " << peer.id;
+      CHECK(!peer.snapshotting || (!peer.replicating && peer.inflight.messages() == 0));
     }
   }
   last_look_ = {hard_.currentTerm, commitIndex_, lastApplied_, leader != nullptr, last};

@@ -141,6 +141,28 @@ bool Log::TruncateFrom(Index first) {
   return true;
 }
 
+void Log::Compact(EntryId start, std::uint64_t chain) {
+  CHECK(start_.index <= start.index && start.index <= lastIndex());
+  start_ = start;
+  start_chain_ = chain;
+  while (!window_.empty() && window_.front().index <= start.index) {
+    window_bytes_ -= EntryBytes(window_.front());
+    window_.pop_front();
+    ++base_.index;
+  }
+  if (base_.index <= start.index) {
+    base_ = start;
+    base_chain_ = chain;
+  }
+}
+
+void Log::Reset(EntryId start, std::uint64_t chain) {
+  start_ = base_ = start;
+  start_chain_ = base_chain_ = chain;
+  window_.clear();
+  window_bytes_ = 0;
+}
+
 void Log::Copy(Index first, Index last, std::size_t bytes_max, std::size_t count_max,
                std::vector<Entry>& out) const {
   CHECK(start_.index < first && first <= last && last <= lastIndex());

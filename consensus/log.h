@@ -63,6 +63,13 @@ class Log {
   /// before could not be read; then nothing happened.
   bool TruncateFrom(Index first);
 
+  /// Forgets what is up to `start`, which becomes start(). REQUIRES: `start` with `chain` is in the
+  /// log, or is start().
+  void Compact(EntryId start, std::uint64_t chain);
+
+  /// Forgets everything; the log begins after `start`.
+  void Reset(EntryId start, std::uint64_t chain);
+
   /// Appends to `out` the entries from `first`, up to `last`, `bytes_max` and `count_max`, but at
   /// least one. REQUIRES: both are in the log, first <= last.
   void Copy(Index first, Index last, std::size_t bytes_max, std::size_t count_max,

@@ -66,6 +66,14 @@ struct Progress {
   bool probe_sent = false;
   Inflight inflight;  ///< Empty unless replicating.
 
+  /// It has shown that it lacks the entry before the log's first one: only a snapshot helps, and
+  /// until it has one it gets heartbeats and no entries. Never together with `replicating`.
+  bool snapshotting = false;
+  /// While snapshotting: the driver was asked and has not reported ...
+  bool snapshot_asked = false;
+  /// ... or has reported a failure, and is asked again with the next heartbeat.
+  bool snapshot_waits = false;
+
   /// The highest commit index that a message told it.
   Index commit_sent = 0;
   /// The highest read round it has answered in this term (section 6.4).
@@ -78,16 +86,21 @@ struct Progress {
   Incarnation incarnation = 0;
 
   void BecomeProbing(Index next) {
-    replicating = false;
+    replicating = snapshotting = snapshot_asked = snapshot_waits = false;
     probe_sent = false;
     inflight.Clear();
     nextIndex = next;
   }
 
   void BecomeReplicating() {
+    BecomeProbing(nextIndex);
     replicating = true;
-    probe_sent = false;
-    inflight.Clear();
+  }
+
+  /// `next` is the log's first entry.
+  void BecomeSnapshotting(Index next) {
+    BecomeProbing(next);
+    snapshotting = true;
   }
 };
 

@@ -87,6 +87,10 @@ Raft::Core::Core(Options options, Restored restored, const LogReader& reader, Ra
     configs_.push_back(std::move(config));
   }
   CHECK(log_empty() || configs_.size() > 1) << "a log that is not empty has a configuration";
+  CHECK(restored.start.index == 0 || configs_[1].index <= restored.start.index)
+      << "the configuration at the log's start is missing";
+  CHECK_LE(config().index, log_.lastIndex()) << "a configuration that is not in the log";
+  ForgetConfigurations();
   if (!log_empty() && config().configuration.Find(options_.id) != nullptr) {
     const Incarnation named = config().configuration.Find(options_.id)->incarnation;
     incarnation_refused_ = named != 0 && named != options_.incarnation;
@@ -98,6 +102,7 @@ Raft::Core::Core(Options options, Restored restored, const LogReader& reader, Ra
   last_look_ = {hard_.currentTerm, commitIndex_, lastApplied_, false, log_.last()};
   if (commitIndex_ > 0) {
     LearnClusterStarted();
+    LearnClusterId();
   }
   if (Eligible() && config().configuration.voter_count() == 1) {
     Campaign();  // Nobody else could lead, and nobody could be disturbed.
@@ -126,6 +131,14 @@ void Raft::Core::LearnClusterStarted() {
   }
   if (log_empty() && !std::holds_alternative<Follower>(role_)) {
     BecomeFollower(hard_.currentTerm, 0);  // It was about to start another cluster.
+  }
+}
+
+void Raft::Core::LearnClusterId() {
+  const IndexedConfiguration& committed = ConfigAt(commitIndex_);
+  if (hard_.clusterId == ClusterId{} && committed.index != 0) {
+    hard_.clusterId = committed.configuration.clusterId;
+    hard_unsaved_ = true;
   }
 }
 
@@ -273,6 +286,9 @@ void Raft::Core::Persisted(PersistId id) {
     in_flight_.pop_front();
     disk_wait_ticks_ = 0;
   }
+  if (install_in_flight_ <= id) {
+    install_in_flight_ = 0;
+  }
   if (std::holds_alternative<Leader>(role_)) {
     MaybeCommit();
   }
@@ -286,6 +302,7 @@ void Raft::Core::Applied(Index index) {
     apply_in_flight_bytes_ -= apply_in_flight_.front().second;
     apply_in_flight_.pop_front();
   }
+  ForgetConfigurations();
   Evict();
 }
 
@@ -321,15 +338,16 @@ void Raft::Core::SendAfterPersist(MemberId to, Message message) {
 }
 
 bool Raft::Core::MayHandOut() const {
-  return handedToApply_ < commitIndex_ && !log_.failure() &&
+  // Between an installation and its application there is no state to apply anything to.
+  return handedToApply_ < commitIndex_ && lastApplied_ >= log_.start().index && !log_.failure() &&
          apply_in_flight_bytes_ < 2 * options_.committed_bytes_max;
 }
 
 bool Raft::Core::HasReady() const {
-  if (hard_unsaved_ || truncate_pending_ != 0 || handedToDisk_ < log_.lastIndex() ||
-      !send_now_.empty() || !send_after_persist_.empty() || !reads_.empty() ||
-      !reads_failed_.empty() || MayHandOut() || (log_.failure() && !failure_told_) ||
-      !(role_told_ == CurrentRole())) {
+  if (hard_unsaved_ || install_ || truncate_pending_ != 0 || handedToDisk_ < log_.lastIndex() ||
+      !send_snapshot_.empty() || !send_now_.empty() || !send_after_persist_.empty() ||
+      !reads_.empty() || !reads_failed_.empty() || MayHandOut() ||
+      (log_.failure() && !failure_told_) || !(role_told_ == CurrentRole())) {
     return true;
   }
   if (const auto* leader = std::get_if<Leader>(&role_)) {
@@ -350,6 +368,8 @@ void Raft::Core::TakeUnsaved(Ready& ready) {
     term_vote_unsaved_ = false;
     term_vote_in_flight_ = ready.id;
   }
+  ready.install = std::exchange(install_, std::nullopt);
+  install_in_flight_ = ready.install ? ready.id : install_in_flight_;
   ready.truncateFrom = std::exchange(truncate_pending_, 0);
   if (handedToDisk_ < log_.lastIndex()) {
     ready.append.reserve(log_.lastIndex() - handedToDisk_);
@@ -395,6 +415,7 @@ Ready Raft::Core::TakeReady() {
   after.insert(after.end(), std::make_move_iterator(send_after_persist_.begin()),
                std::make_move_iterator(send_after_persist_.end()));
   send_after_persist_.clear();
+  ready.sendSnapshot = std::exchange(send_snapshot_, {});
   ready.reads = std::exchange(reads_, {});
   ready.readsFailed = std::exchange(reads_failed_, {});
   if (const RoleChange now = CurrentRole(); !(now == role_told_)) {
@@ -440,7 +461,8 @@ Status Raft::Core::status() const {
     status.uncommitted_bytes = leader->uncommitted_bytes;
     for (const Progress& peer : leader->peers) {
       status.peers.push_back({peer.id, peer.matchIndex, peer.nextIndex, peer.replicating,
-                              Counts(peer.id, peer.incarnation), peer.recently_active});
+                              peer.snapshotting, Counts(peer.id, peer.incarnation),
+                              peer.recently_active});
     }
   }
   return status;

@@ -33,13 +33,27 @@ enum class ReadError : std::uint8_t {
   kTooMuchPending = 2  ///< reads_pending_max is reached.
 };
 
+/// Why a snapshot was not installed. In every case nothing happened.
+enum class InstallError : std::uint8_t {
+  kStale = 1,        ///< It ends at or below the commit index.
+  kNotFollower = 2,  ///< This member campaigns or leads; a leader that is heard changes that.
+  kIncarnation = 3,  ///< The cluster knows this member with another disk; it has to be re-admitted.
+  kOtherCluster = 4,
+  kMalformed = 5,  ///< It contradicts itself or what is known here to be committed.
+  kUnreadable = 6  ///< The log could not be read, which the next Ready::failure says.
+};
+
+/// "stale", "not a follower", ...
+const char* ToString(InstallError error);
+
 /// How far a peer has come, as its leader sees it.
 struct PeerStatus {
   MemberId id = 0;
   Index matchIndex = 0;
   Index nextIndex = 0;
-  bool replicating = false;  ///< False: still looking for where the logs part.
-  bool counted = false;      ///< It is a voter and its incarnation is the one registered.
+  bool replicating = false;   ///< False: still looking for where the logs part.
+  bool snapshotting = false;  ///< It needs a snapshot: the log here begins after where it stands.
+  bool counted = false;       ///< It is a voter and its incarnation is the one registered.
   bool recently_active = false;
 };
 
@@ -61,6 +75,9 @@ struct Counters {
   std::uint64_t stale_acknowledgements = 0;  ///< Acknowledgements of an entry not in this log.
   std::uint64_t conflicts_truncated = 0;     ///< Times uncommitted entries were overwritten here.
   std::uint64_t other_cluster = 0;           ///< Entries of another cluster refused.
+  std::uint64_t snapshots_asked = 0;         ///< Ready::sendSnapshot.
+  std::uint64_t snapshots_installed = 0;
+  std::uint64_t snapshots_refused = 0;
   std::uint64_t proposals_refused = 0;
   std::uint64_t reads_failed = 0;
   std::uint64_t read_rounds = 0;
@@ -76,6 +93,8 @@ struct Status {
   Index lastApplied = 0;
   Index firstIndex = 0;  ///< Of the log; lastIndex + 1 if it is empty.
   EntryId last;
+  /// Everything up to here is durable here, in the log or in a checkpoint. Below firstIndex - 1
+  /// until an installed snapshot is.
   Index durableIndex = 0;
   /// In force: the newest in the log, or what the flags say while there is none.
   IndexedConfiguration configuration;
@@ -133,6 +152,34 @@ class Raft {
 
   /// The state machine has applied every entry up to `index`. REQUIRES: they were handed out.
   void Applied(Index index);
+
+  // --- Snapshots (chapter 5). The state is the driver's; the core only knows where it stands. ---
+
+  /// What a checkpoint of the state machine at `index` is to carry. Nothing if the log cannot be
+  /// read, or if a newer configuration than the one in force there is applied; so ask when the
+  /// checkpoint begins. REQUIRES: `index` is not below the log's start and not above the commit
+  /// index.
+  std::optional<SnapshotMeta> MetaAt(Index index) const;
+
+  /// The log is to begin after `through`: entries up to it are no longer asked of LogReader once
+  /// this has returned, and *then* may be removed. Peers that need one get a snapshot. Nothing
+  /// happens if it begins later already. REQUIRES: `through` is applied and durable, and a durable
+  /// checkpoint of this member is at or above it.
+  void Compact(Index through);
+
+  /// Replaces the log up to meta.last by a snapshot that the driver has received in full, verified
+  /// and can install: the next Ready has `install`, the commit index is at least meta.last.index,
+  /// and Applied(meta.last.index) is due when the state machine has been replaced. Of two between
+  /// two TakeReady only the later one comes out.
+  tl::expected<void, InstallError> InstallSnapshot(const SnapshotMeta& meta);
+
+  /// `peer` said that it has installed the snapshot that ends with `last`, or has no need of it.
+  /// Not believed, but a reason to probe there.
+  void SnapshotSent(MemberId peer, EntryId last);
+
+  /// The transfer to `peer` ended otherwise. It is asked for again with the next heartbeat while
+  /// the peer needs it.
+  void SnapshotFailed(MemberId peer);
 
   /// A connection to `peer` is usable; what its hello said of itself. `cluster_started` is its
   /// hardState.clusterStarted. The driver must have compared cluster ids where both know theirs.

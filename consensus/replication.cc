@@ -36,7 +36,7 @@ void Raft::Core::SyncPeers(Leader& leader) {
     } else {
       Progress peer;
       peer.id = member.id;
-      peer.nextIndex = leader.term_start;
+      peer.nextIndex = std::max(leader.term_start, log_.start().index + 1);
       peers.push_back(std::move(peer));
     }
   }
@@ -72,8 +72,10 @@ void Raft::Core::SendEmptyAppend(Progress& peer) {
 }
 
 void Raft::Core::SendEntries(Progress& peer) {
-  while (peer.reachable && peer.nextIndex <= log_.lastIndex() &&
-         peer.nextIndex > log_.start().index) {
+  if (AwaitsSnapshot(peer)) {
+    return;
+  }
+  while (peer.reachable && peer.nextIndex <= log_.lastIndex()) {
     const bool may_send = peer.replicating ? !peer.inflight.Full(options_.inflight_messages_max,
                                                                  options_.inflight_bytes_max)
                                            : !peer.probe_sent;
@@ -111,6 +113,7 @@ void Raft::Core::SendAppends(Leader& leader) {
   }
   if (leader.send_pending || leader.heartbeat_pending) {
     for (Progress& peer : leader.peers) {
+      peer.snapshot_waits = peer.snapshot_waits && !leader.heartbeat_pending;
       SendEntries(peer);
       const bool commit_news =
           peer.replicating && peer.reachable && peer.commit_sent < commitIndex_;
@@ -172,13 +175,17 @@ void Raft::Core::Receive(MemberId from, const AppendEntriesReply& message) {
 
 void Raft::Core::Acknowledged(Leader& leader, Progress& peer, const AppendEntriesReply& message) {
   const Index matched = message.matched.index;
-  if (matched > peer.matchIndex) {
+  // Below the start nothing can be compared, and nothing there is waited for: it is committed.
+  if (matched > peer.matchIndex && matched >= log_.start().index) {
     // An index alone could be that of an entry since overwritten; the term tells.
     if (matched > log_.lastIndex() || !log_.Matches(message.matched)) {
       ++counters_.stale_acknowledgements;
       return;
     }
     peer.matchIndex = matched;
+  }
+  if (peer.snapshotting && peer.matchIndex < log_.start().index) {
+    return;
   }
   peer.inflight.FreeThrough(peer.matchIndex);
   peer.nextIndex = std::max(peer.nextIndex, peer.matchIndex + 1);
@@ -193,7 +200,7 @@ void Raft::Core::Rejected(Leader& leader, Progress& peer, const AppendEntriesRep
   const Index rejected = message.rejectedIndex;
   const bool current = peer.replicating ? rejected > peer.matchIndex && rejected < peer.nextIndex
                                         : rejected == peer.nextIndex - 1;
-  if (!current || rejected <= peer.matchIndex) {
+  if (!current || rejected <= peer.matchIndex || peer.snapshotting) {
     return;  // An answer to a question of before.
   }
   // Both sides skip whole terms: the follower named its last entry that may match, and here is the
@@ -201,7 +208,15 @@ void Raft::Core::Rejected(Leader& leader, Progress& peer, const AppendEntriesRep
   const EntryId fit =
       log_.LastAtOrBelow(std::min(message.hint.index, rejected - 1), message.hint.term,
                          std::max(peer.matchIndex, log_.start().index));
-  peer.BecomeProbing(fit.index + 1);
+  // Terms never fall along a log: a hint before the start in either respect says that the peer's
+  // log and this one part before the start.
+  const EntryId start = log_.start();
+  if (peer.matchIndex < start.index &&
+      (message.hint.index < start.index || message.hint.term < start.term)) {
+    peer.BecomeSnapshotting(start.index + 1);
+  } else {
+    peer.BecomeProbing(fit.index + 1);
+  }
   leader.send_pending = true;
 }
 
@@ -235,14 +250,7 @@ void Raft::Core::AdvanceCommit(Index index) {
   }
   commitIndex_ = index;
   LearnClusterStarted();
-  // The flags' configuration and those before the last committed one cannot come back.
-  while (configs_.size() > 1 && configs_[1].index <= commitIndex_) {
-    configs_.erase(configs_.begin());
-  }
-  if (hard_.clusterId == ClusterId{} && configs_.front().index != 0) {
-    hard_.clusterId = configs_.front().configuration.clusterId;
-    hard_unsaved_ = true;
-  }
+  LearnClusterId();
   if (leader != nullptr) {
     MaybeRegisterIncarnations();
   }
@@ -317,12 +325,10 @@ bool Raft::Core::AcceptsConfigurations(const AppendEntries& message) {
       ++counters_.other_cluster;
       return false;
     }
-    const Member* self = configuration->Find(options_.id);
-    if (self != nullptr && self->incarnation != 0 && self->incarnation != options_.incarnation) {
-      RefuseIncarnation();
-      return false;
-    }
+    // That one of them names this member with another disk does not matter: the leader's newest
+    // configuration, which followerIncarnation is of, decides.
   }
+  incarnation_refused_ = incarnation_refused_ && message.followerIncarnation == 0;
   return true;
 }
 
@@ -437,7 +443,10 @@ void Raft::Core::Reject(MemberId from, const AppendEntries& message) {
 /// Tells that the logs are equal up to `verified`, as far as that is durable.
 void Raft::Core::Acknowledge(MemberId from, Index verified, const AppendEntries& message) {
   const bool wait = verified > durableIndex_ && !message.entries.empty();
-  const Index matched = wait ? verified : std::min(verified, durableIndex_);
+  Index matched = wait ? verified : std::min(verified, durableIndex_);
+  if (matched < log_.start().index) {
+    matched = 0;  // An installed snapshot is not durable yet.
+  }
   AppendEntriesReply reply{hard_.currentTerm,
                            true,
                            {log_.TermAt(matched).value_or(0), matched},

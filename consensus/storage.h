@@ -17,7 +17,8 @@ namespace conclave::raft {
 /// far behind, and the replay after a restart.
 ///
 /// Called on the core's thread from within Raft's methods, and must not call back into Raft. Asked
-/// only for entries that were restored or acknowledged by Raft::Persisted and not truncated since.
+/// only for entries that were restored or acknowledged by Raft::Persisted and neither truncated nor
+/// compacted since.
 /// An error means that the log is damaged or unreadable; the core reports it in Ready::failure.
 class LogReader {
  public:
@@ -54,7 +55,7 @@ struct Restored {
   HardState hardState;
 
   /// The entry before the first one of the log, with its chain: {0, 0} and 0 for a log that begins
-  /// at 1, else where the snapshot ends.
+  /// at 1, else the last one that was compacted, or where the installed snapshot ends.
   EntryId start;
   std::uint64_t start_chain = 0;
 
@@ -65,16 +66,17 @@ struct Restored {
   /// is read through LogReader when needed. Not empty unless the log is.
   std::vector<Entry> tail;
 
-  /// Every kConfig entry of the log, ascending, preceded by the configuration at `start` if that is
-  /// not {0, 0}. Empty on an empty disk. (Uncommitted ones too: a truncation may go back behind the
-  /// newest.)
+  /// Every kConfig entry of the log, ascending, preceded by the configuration at `start` (with the
+  /// index of its entry, at most start.index) if that is not {0, 0}. Empty on an empty disk.
+  /// (Uncommitted ones too: a truncation may go back behind the newest.)
   std::vector<IndexedConfiguration> configurations;
 
   /// Known to be committed, from whatever the driver keeps (a checkpoint's index); at least
-  /// `start.index`. Only a hint: more is learned from the leader.
+  /// `start.index`, at most last.index. Only a hint: more is learned from the leader.
   Index commitIndex = 0;
 
-  /// Already in the state machine, so not to be handed out again; start.index <= it <= commitIndex.
+  /// The index of the checkpoint that the state machine was loaded from: not to be handed out
+  /// again; start.index <= it <= commitIndex.
   Index lastApplied = 0;
 };
 
