@@ -51,7 +51,10 @@ void ClusterInvariants::Fail(MemberId id, const std::string& what) {
   }
 }
 
-void ClusterInvariants::Started(MemberId id) { last_[id] = {}; }
+void ClusterInvariants::Started(MemberId id, Index applied) {
+  last_[id] = {};
+  last_[id].handed = applied;
+}
 
 void ClusterInvariants::Wiped(MemberId id) {
   last_[id] = {};
@@ -95,6 +98,11 @@ void ClusterInvariants::Observe(MemberId id, const Raft& raft) {
   }
   last.term = status.hardState.currentTerm;
   last.commitIndex = status.commitIndex;
+  const auto after = configurations_.upper_bound(status.commitIndex);
+  if (after != configurations_.begin() && std::prev(after)->first > status.configuration.index) {
+    Fail(id, "R10: the configuration of " + std::to_string(status.configuration.index) +
+                 " is in force behind that of " + std::to_string(std::prev(after)->first));
+  }
   if (status.role == RoleName::kLeader) {
     CheckLeader(id, raft, status, last);
   }
@@ -110,13 +118,35 @@ void ClusterInvariants::ObserveEntry(MemberId id, const Entry& entry) {
   }
 }
 
+void ClusterInvariants::ObserveSnapshot(MemberId id, const SnapshotMeta& meta) {
+  const auto at = committed_.find(meta.last.index);
+  if (at == committed_.end() || at->second != meta.chain) {
+    Fail(id, "R10: a snapshot at " + std::to_string(meta.last.index) +
+                 ", where no such entry is committed");
+  }
+  const auto after = configurations_.upper_bound(meta.last.index);
+  if (after == configurations_.begin() || std::prev(after)->first != meta.configuration.index ||
+      !(std::prev(after)->second == meta.configuration.configuration)) {
+    Fail(id, "R10: a snapshot at " + std::to_string(meta.last.index) +
+                 " with the configuration of " + std::to_string(meta.configuration.index));
+  }
+}
+
 void ClusterInvariants::ObserveReady(MemberId id, const Ready& ready) {
-  if (ready.truncateFrom != 0 && ready.truncateFrom <= last_[id].handed) {
+  Last& last = last_[id];
+  if (ready.install) {
+    ObserveSnapshot(id, ready.install->meta);
+    if (ready.install->meta.last.index <= last.handed) {
+      Fail(id, "R5: installs " + std::to_string(ready.install->meta.last.index) + " behind " +
+                   std::to_string(last.handed));
+    }
+    last.handed = ready.install->meta.last.index;
+  }
+  if (ready.truncateFrom != 0 && ready.truncateFrom <= last.handed) {
     Fail(id, "R5: truncates its committed entry " + std::to_string(ready.truncateFrom));
   }
-  Last& last = last_[id];
   for (const Entry& entry : ready.committed) {
-    if (last.handed != 0 && entry.index != last.handed + 1) {
+    if (entry.index != last.handed + 1) {
       Fail(id, "R5: hands out " + std::to_string(entry.index) + " after " +
                    std::to_string(last.handed));
     }
@@ -124,6 +154,9 @@ void ClusterInvariants::ObserveReady(MemberId id, const Ready& ready) {
     const auto [known, is_new] = committed_.emplace(entry.index, entry.chain);
     if (known->second != entry.chain) {
       Fail(id, "R5: commits another entry at " + std::to_string(entry.index));
+    }
+    if (is_new && entry.kind == EntryKind::kConfig) {
+      configurations_[entry.index] = Configuration::Decode(*entry.data).value_or(Configuration{});
     }
   }
 }
@@ -180,8 +213,9 @@ void ClusterInvariants::ObserveSend(MemberId id, const Envelope& envelope,
   } else if (const auto* reply = std::get_if<AppendEntriesReply>(&envelope.message)) {
     term_durable(reply->term);
     if (reply->success && reply->matched.index > 0) {
-      const auto entry = disk.entry(reply->matched.index);
-      if (!entry || entry->term != reply->matched.term) {
+      const bool covered = reply->matched.index < disk.start.index || reply->matched == disk.start;
+      const auto entry = covered ? std::nullopt : disk.entry(reply->matched.index);
+      if (!covered && (!entry || entry->term != reply->matched.term)) {
         Fail(id,
              "R7: acknowledges " + std::to_string(reply->matched.index) + " before it is durable");
       }
@@ -201,8 +235,13 @@ void ClusterInvariants::ObserveCommit(
   std::size_t copies = 0;
   for (const Member& member : configuration.members) {
     const auto disk = member.kind == MemberKind::kVoter ? disk_of(member.id) : std::nullopt;
-    const auto entry = disk ? disk->entry(index) : std::nullopt;
-    copies += entry && entry->chain == *chain ? 1 : 0;
+    if (!disk) {
+      continue;
+    }
+    const auto entry = disk->entry(index);
+    const bool covered =
+        index < disk->start.index || (index == disk->start.index && disk->start_chain == *chain);
+    copies += covered || (entry && entry->chain == *chain) ? 1 : 0;
   }
   if (copies < configuration.quorum()) {
     Fail(status.id, "R8: commits " + std::to_string(index) + " on " + std::to_string(copies) +

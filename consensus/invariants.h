@@ -20,6 +20,9 @@ struct DurableView {
   /// The chain of the durable entry at an index; nothing if there is none. Index 0 is not asked
   /// for.
   std::function<std::optional<Entry>(Index)> entry;
+  /// Where the log begins. What is up to it is covered by a checkpoint.
+  EntryId start;
+  std::uint64_t start_chain = 0;
 };
 
 /// The invariants of Raft as dissertation figure 3.2 names them, on the state of all members and on
@@ -29,19 +32,25 @@ struct DurableView {
 /// it leaves, each member's state after each step.
 class ClusterInvariants {
  public:
-  /// A member was created or restarted; what is volatile starts anew, what is durable does not.
-  void Started(MemberId id);
+  /// A member was created or restarted with a state at `applied`; what is volatile starts anew,
+  /// what is durable does not.
+  void Started(MemberId id, Index applied = 0);
 
   /// Its disk was erased: what it promised is forgotten with it. Only for tests of just that.
   void Wiped(MemberId id);
 
   /// R1 one leader per term, R2 a leader's log only grows, R4 a leader has everything committed,
-  /// R6 terms and commit indices do not fall.
+  /// R6 terms and commit indices do not fall, R10 no older configuration than the one known to be
+  /// committed is in force.
   void Observe(MemberId id, const Raft& raft);
 
   /// When it is taken. R5: equal index committed means equal chain, handed out densely and never
-  /// overwritten.
+  /// overwritten. R10 for what it installs.
   void ObserveReady(MemberId id, const Ready& ready);
+
+  /// R10: a snapshot ends with a committed entry and carries the configuration in force there. For
+  /// each checkpoint that is begun.
+  void ObserveSnapshot(MemberId id, const SnapshotMeta& meta);
 
   /// A Ready has reached the disk, which now says `hardState`. R3: equal (term, index) means equal
   /// chain. R6: terms do not fall and there is one vote per term, also across restarts.
@@ -76,9 +85,10 @@ class ClusterInvariants {
   void ObserveEntry(MemberId id, const Entry& entry);
   void CheckLeader(MemberId id, const Raft& raft, const Status& status, Last& last);
 
-  std::map<Term, MemberId> leaders_;          ///< R1.
-  std::map<EntryId, std::uint64_t> chains_;   ///< R3.
-  std::map<Index, std::uint64_t> committed_;  ///< R5.
+  std::map<Term, MemberId> leaders_;               ///< R1.
+  std::map<EntryId, std::uint64_t> chains_;        ///< R3.
+  std::map<Index, std::uint64_t> committed_;       ///< R5.
+  std::map<Index, Configuration> configurations_;  ///< R10: of the committed entries.
   std::map<MemberId, Last> last_;
   std::map<MemberId, HardState> disks_;  ///< R6.
   std::map<std::pair<MemberId, Term>, MemberId> votes_;

@@ -19,66 +19,6 @@ std::uint64_t SeededRandom::Next() {
   return z ^ (z >> 31);
 }
 
-// --- Disk ---
-
-void Disk::Write(const Ready& ready) {
-  if (ready.hardState) {
-    hardState = *ready.hardState;
-  }
-  if (ready.truncateFrom != 0) {
-    entries.resize(std::min<std::size_t>(entries.size(), ready.truncateFrom - 1));
-  }
-  entries.insert(entries.end(), ready.append.begin(), ready.append.end());
-}
-
-Restored Disk::Restore(std::size_t tail_max) const {
-  Restored restored;
-  restored.hardState = hardState;
-  if (entries.empty()) {
-    return restored;
-  }
-  restored.last = entries.back().id();
-  const std::size_t tail = std::min(std::max<std::size_t>(tail_max, 1), entries.size());
-  restored.tail.assign(entries.end() - static_cast<std::ptrdiff_t>(tail), entries.end());
-  for (const Entry& entry : entries) {
-    if (entry.kind == EntryKind::kConfig) {
-      restored.configurations.push_back({entry.index, *Configuration::Decode(*entry.data)});
-    }
-  }
-  return restored;
-}
-
-DurableView Disk::View() const {
-  return {hardState, [this](Index index) -> std::optional<Entry> {
-            return index >= 1 && index <= entries.size() ? std::optional(entries[index - 1])
-                                                         : std::nullopt;
-          }};
-}
-
-tl::expected<std::vector<Entry>, std::string> Disk::Read(Index first, Index last,
-                                                         std::size_t bytes_max) const {
-  if (first < 1 || last > entries.size()) {
-    return tl::unexpected(std::string("read outside of the log"));
-  }
-  std::vector<Entry> result;
-  std::size_t bytes = 0;
-  for (Index index = first; index <= last; ++index) {
-    bytes += EntryBytes(entries[index - 1]);
-    if (!result.empty() && bytes > bytes_max) {
-      break;
-    }
-    result.push_back(entries[index - 1]);
-  }
-  return result;
-}
-
-tl::expected<Term, std::string> Disk::TermAt(Index index) const {
-  if (index < 1 || index > entries.size()) {
-    return tl::unexpected(std::string("term outside of the log"));
-  }
-  return entries[index - 1].term;
-}
-
 // --- Words ---
 
 namespace {
@@ -129,13 +69,17 @@ std::string Describe(const Message& message) { return std::visit(Describer{}, me
 // --- Members ---
 
 void Cluster::Add(MemberId id, const std::vector<MemberId>& initial_members,
-                  const std::function<void(Options&)>& tweak) {
+                  const std::function<void(Options&)>& tweak,
+                  const std::function<void(Disk&)>& fill) {
   Node& added = nodes_[id];
   added.options.id = id;
   added.options.incarnation = 1000 + id;
   added.options.initial_members = initial_members;
   if (tweak) {
     tweak(added.options);
+  }
+  if (fill) {
+    fill(added.disk);
   }
   added.random_seed = seed_ * 1000 + id;
   added.random = std::make_unique<SeededRandom>(added.random_seed);
@@ -155,10 +99,15 @@ void Cluster::AddMany(MemberId count, const std::function<void(Options&)>& tweak
 void Cluster::Start(MemberId id) {
   Node& node = nodes_.at(id);
   node.applied.clear();
-  node.to_apply = 0;
+  const auto& snapshot = node.disk.snapshot;
+  node.to_apply = snapshot ? snapshot->meta.last.index : 0;
+  node.state = snapshot ? snapshot->state : 0;
+  node.installing = false;
+  node.sending.clear();
+  node.owed.clear();
   node.reads_asked.clear();
   commit_seen_[id] = 0;
-  invariants_.Started(id);
+  invariants_.Started(id, node.to_apply);
   node.raft = std::make_unique<Raft>(node.options, node.disk.Restore(node.restored_tail_max),
                                      node.disk, *node.random);
   Pump(id);
@@ -167,8 +116,10 @@ void Cluster::Start(MemberId id) {
 void Cluster::Crash(MemberId id) {
   Node& node = nodes_.at(id);
   node.raft.reset();
+  node.installs_interrupted += node.installing ? 1 : 0;
   node.writes.clear();
   Event(fmt::format("{} crashes", id));
+  AbortTransfersTo(id);
 }
 
 void Cluster::Restart(MemberId id) {
@@ -183,8 +134,7 @@ void Cluster::Wipe(MemberId id) {
   Crash(id);
   Node& node = nodes_.at(id);
   node.lost_disk = std::make_unique<Disk>();
-  node.lost_disk->hardState = std::exchange(node.disk.hardState, {});
-  node.lost_disk->entries = std::exchange(node.disk.entries, {});
+  node.disk.MoveTo(*node.lost_disk);
   node.options.incarnation += 1000;
   invariants_.Wiped(id);
 }
@@ -259,6 +209,7 @@ void Cluster::Flush(MemberId id, std::size_t count) {
     invariants_.ObserveWrite(id, ready, flushed.disk.hardState);
     Emit(id, ready.sendAfterPersist);
     flushed.raft->Persisted(ready.id);
+    Written(id, ready);
   }
   Pump(id);
 }
@@ -311,15 +262,10 @@ void Cluster::Pump(MemberId id) {
                         ready.roleChange->term, ready.roleChange->leader));
     }
     Emit(id, ready.sendNow);
-    for (const Entry& entry : ready.committed) {
-      pumped.applied.push_back(entry);
-      pumped.to_apply = entry.index;
-      const char* kind = entry.kind == EntryKind::kNoop     ? "no-op"
-                         : entry.kind == EntryKind::kConfig ? "configuration"
-                                                            : entry.data->c_str();
-      Event(fmt::format("{} applies {} {}", id, Name(entry.id()), kind));
-    }
+    pumped.installing = pumped.installing || ready.install;
+    Apply(id, ready.committed);
     CheckReads(id, ready);
+    StartTransfers(id, ready.sendSnapshot);
     pumped.writes.push_back(std::move(ready));
     Look(id);
     if (!pumped.manual_apply && pumped.to_apply > 0) {
@@ -327,6 +273,13 @@ void Cluster::Pump(MemberId id) {
     }
     if (!pumped.manual_disk) {
       Flush(id);
+    }
+    if (pumped.raft && pumped.checkpoint_every > 0) {
+      const auto& snapshot = pumped.disk.snapshot;
+      const Index last = snapshot ? snapshot->meta.last.index : 0;
+      if (pumped.to_apply >= last + pumped.checkpoint_every) {
+        Checkpoint(id, pumped.compact_tail);
+      }
     }
   }
   Look(id);
@@ -396,9 +349,12 @@ void Cluster::DropAt(std::size_t position) {
 }
 
 void Cluster::Settle() {
-  for (int i = 0; i < 1000000 && DeliverOne(); ++i) {
+  for (int i = 0; i < 1000000 && (DeliverOne() || !transfers_.empty()); ++i) {
+    if (packets_.empty() && !transfers_.empty()) {
+      DeliverTransferAt(0, false);
+    }
   }
-  if (!packets_.empty()) {
+  if (!packets_.empty() || !transfers_.empty()) {
     violation_ = "messages never come to rest";
   }
 }
@@ -489,7 +445,10 @@ std::optional<std::string> Cluster::Converge(int ticks_max) {
       for (const PeerStatus& peer : status.peers) {
         states +=
             fmt::format("; {}: match {} next {}{}{}", peer.id, peer.matchIndex, peer.nextIndex,
-                        peer.replicating ? " replicating" : "", peer.counted ? "" : " not counted");
+                        peer.replicating    ? " replicating"
+                        : peer.snapshotting ? " snapshotting"
+                                            : "",
+                        peer.counted ? "" : " not counted");
       }
     }
     return fmt::format("no agreement within {} ticks{}", ticks_max, states);

@@ -16,6 +16,7 @@
 
 #include "consensus/invariants.h"
 #include "consensus/raft.h"
+#include "tests/consensus/disk.h"
 
 namespace conclave::raft::testing {
 
@@ -34,26 +35,20 @@ class SeededRandom : public RandomSource {
   std::deque<std::uint64_t> forced_;
 };
 
-/// What survives a crash. Also what the core reads old entries from.
-class Disk : public LogReader {
- public:
-  HardState hardState;
-  std::vector<Entry> entries;  ///< entries[i].index == i + 1.
-
-  void Write(const Ready& ready);
-  Restored Restore(std::size_t tail_max) const;
-  DurableView View() const;
-
-  tl::expected<std::vector<Entry>, std::string> Read(Index first, Index last,
-                                                     std::size_t bytes_max) const override;
-  tl::expected<Term, std::string> TermAt(Index index) const override;
-};
-
 struct Packet {
   std::uint64_t sequence = 0;
   MemberId from = 0;
   MemberId to = 0;
   Message message;
+};
+
+/// A snapshot on its way to a member that asked its leader for it, or the answer on its way back.
+struct Transfer {
+  MemberId from = 0;
+  MemberId to = 0;
+  Snapshot snapshot;
+  bool answer = false;
+  bool installed = false;  ///< Of an answer: `from` has it, or has no need of it.
 };
 
 /// One line for a message, without numbers that only chance decides.
@@ -73,7 +68,18 @@ class Cluster {
     std::unique_ptr<Raft> raft;  ///< Null while it is down.
     std::vector<Entry> applied;  ///< In this life.
     Index to_apply = 0;          ///< Handed out; Applied lags with manual_apply.
+    std::uint64_t state = 0;     ///< The state machine at to_apply: a hash over all entries.
+    /// 0: never, but by Checkpoint; else after so many entries, leaving compact_tail of the log.
+    Index checkpoint_every = 0;
+    Index compact_tail = 0;
+    bool installing = false;     ///< An install is on its way to the disk.
+    std::set<MemberId> sending;  ///< Asked for by this life's core, and not reported yet.
+    std::map<Index, std::set<MemberId>> owed;  ///< Who is told when the install is durable.
     std::size_t restored_tail_max = SIZE_MAX;
+    std::uint64_t checkpoints = 0;
+    std::uint64_t installs = 0;
+    std::uint64_t installs_log_kept = 0;
+    std::uint64_t installs_interrupted = 0;  ///< By a crash before they were durable.
     std::vector<ReadReady> reads;
     std::vector<ReadId> reads_failed;
     std::map<ReadId, Index> reads_asked;  ///< With the highest commit index anyone had then.
@@ -81,9 +87,11 @@ class Cluster {
 
   explicit Cluster(std::uint64_t seed = 1) : seed_(seed) {}
 
-  /// Adds a member with an empty disk and starts it. `tweak` may change its options.
+  /// Adds a member with an empty disk and starts it. `tweak` may change its options,
+  /// `fill` what is on its disk.
   void Add(MemberId id, const std::vector<MemberId>& initial_members,
-           const std::function<void(Options&)>& tweak = nullptr);
+           const std::function<void(Options&)>& tweak = nullptr,
+           const std::function<void(Disk&)>& fill = nullptr);
   /// Members 1 to count, all voters.
   void AddMany(MemberId count, const std::function<void(Options&)>& tweak = nullptr);
 
@@ -113,6 +121,19 @@ class Cluster {
   void Inject(MemberId from, MemberId to, const Message& message);
   void Flush(MemberId id, std::size_t count = SIZE_MAX);
   void ApplyAll(MemberId id);
+  /// A checkpoint of what is applied, and a log that keeps `tail` entries up to it. False if there
+  /// is nothing to do, or what is applied is not durable yet.
+  bool Checkpoint(MemberId id, Index tail);
+
+  // --- Snapshots under way (cluster_snapshot.cc) ---
+
+  const std::vector<Transfer>& transfers() const { return transfers_; }
+
+  void DeliverTransferAt(std::size_t position, bool keep_copy);
+  /// It does not arrive, which the sender of the snapshot notices.
+  void LoseTransferAt(std::size_t position);
+  /// Passes the snapshot to the member as a driver does that has received all of it.
+  tl::expected<void, InstallError> Install(MemberId id, const Snapshot& snapshot);
 
   // --- The network ---
 
@@ -162,6 +183,13 @@ class Cluster {
   void Pump(MemberId id);
   void Emit(MemberId from, std::vector<Envelope>& envelopes);
   void CheckReads(MemberId id, const Ready& ready);
+  void Apply(MemberId id, const std::vector<Entry>& entries);
+  void Written(MemberId id, const Ready& ready);
+  void CheckState(MemberId id, Index index);
+  void StartTransfers(MemberId id, const std::vector<MemberId>& peers);
+  void AnswerTransfer(MemberId id, MemberId sender, const Snapshot& snapshot, bool installed);
+  void Report(MemberId sender, MemberId peer, EntryId last, bool installed);
+  void AbortTransfersTo(MemberId id);
   void Event(const std::string& what);
   void Look(MemberId id);
 
@@ -169,6 +197,8 @@ class Cluster {
   std::map<MemberId, Node> nodes_;
   std::vector<Packet> packets_;
   std::uint64_t sequence_ = 0;
+  std::vector<Transfer> transfers_;
+  std::map<Index, std::uint64_t> states_;  ///< R12: one state an index.
   std::set<std::pair<MemberId, MemberId>> cut_;
   std::map<MemberId, Index> commit_seen_;
   Index commit_max_ = 0;

@@ -30,6 +30,31 @@ struct Exercised {
   std::uint64_t reads_failed = 0;
   std::uint64_t refused_incarnations = 0;
   std::uint64_t quorum_lost = 0;
+  std::uint64_t checkpoints = 0;
+  std::uint64_t transfers_lost = 0;
+  std::uint64_t snapshots_asked = 0;
+  std::uint64_t snapshots_refused = 0;
+  std::uint64_t installs = 0;
+  std::uint64_t installs_log_kept = 0;
+  std::uint64_t installs_interrupted = 0;
+
+  void Add(const Exercised& other) {
+    elections += other.elections;
+    committed += other.committed;
+    truncations += other.truncations;
+    crashes += other.crashes;
+    reads += other.reads;
+    reads_failed += other.reads_failed;
+    refused_incarnations += other.refused_incarnations;
+    quorum_lost += other.quorum_lost;
+    checkpoints += other.checkpoints;
+    transfers_lost += other.transfers_lost;
+    snapshots_asked += other.snapshots_asked;
+    snapshots_refused += other.snapshots_refused;
+    installs += other.installs;
+    installs_log_kept += other.installs_log_kept;
+    installs_interrupted += other.installs_interrupted;
+  }
 };
 
 class Storm {
@@ -63,6 +88,8 @@ class Storm {
       node.manual_disk = slow_disk_ && random_.Uniform(0, 1) == 1;
       node.manual_apply = random_.Uniform(0, 3) == 0;
       node.restored_tail_max = pick({1, 3, SIZE_MAX});
+      node.checkpoint_every = pick({0, 5, 5, 50});
+      node.compact_tail = pick({0, 0, 1, 5, 50});
     }
   }
 
@@ -146,8 +173,23 @@ class Storm {
         cluster_.DeliverAt(position, Chance(repeat_percent_, 100));
       }
     }
+    // A snapshot takes its time: the cluster goes on meanwhile.
+    if (!cluster_.transfers().empty() && Chance(1, 3)) {
+      DeliverTransfer();
+    }
     while (cluster_.packets().size() > 400) {
       cluster_.DropAt(random_.Uniform(0, cluster_.packets().size() - 1));
+    }
+  }
+
+  void DeliverTransfer() {
+    const std::size_t position =
+        reorder_ ? random_.Uniform(0, cluster_.transfers().size() - 1) : std::size_t{0};
+    if (Chance(drop_percent_, 100)) {
+      ++exercised.transfers_lost;
+      cluster_.LoseTransferAt(position);
+    } else {
+      cluster_.DeliverTransferAt(position, Chance(repeat_percent_, 100));
     }
   }
 
@@ -175,7 +217,7 @@ class Storm {
     const bool all_know =
         std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(), [](const auto& entry) {
           const Disk& disk = entry.second.disk;
-          return disk.hardState.clusterStarted && !disk.entries.empty();
+          return disk.hardState.clusterStarted && disk.last_index() > 0;
         });
     if (wipe_ && !wiped_ && all_know && Registered()) {
       wiped_ = true;
@@ -188,7 +230,7 @@ class Storm {
   /// Every member's incarnation is in every log: whoever is wiped now is known to be another.
   bool Registered() {
     return std::all_of(cluster_.nodes().begin(), cluster_.nodes().end(), [&](const auto& entry) {
-      const auto configurations = entry.second.disk.Restore(1).configurations;
+      const auto configurations = entry.second.disk.Configurations();
       const auto& members = configurations.back().configuration.members;
       return std::all_of(members.begin(), members.end(),
                          [](const Member& member) { return member.incarnation != 0; });
@@ -224,12 +266,18 @@ class Storm {
     exercised.refused_incarnations +=
         counters.from_wrong_incarnation + counters.votes_refused_incarnation;
     exercised.quorum_lost += counters.steps_down_for_quorum;
+    exercised.snapshots_asked += counters.snapshots_asked;
+    exercised.snapshots_refused += counters.snapshots_refused;
   }
 
   void Count() {
     for (auto& [id, node] : cluster_.nodes()) {
       CountReads(id);
       exercised.reads += node.reads.size();
+      exercised.checkpoints += node.checkpoints;
+      exercised.installs += node.installs;
+      exercised.installs_log_kept += node.installs_log_kept;
+      exercised.installs_interrupted += node.installs_interrupted;
     }
     exercised.committed += cluster_.invariants().committed();
   }
@@ -255,20 +303,18 @@ TEST(RaftRandom, HoldsTheInvariantsAndConverges) {
     const auto wrong = storm.Run(g_steps);
     ASSERT_FALSE(wrong) << *wrong << "\nreproduce: raft_random_test --first_seed=" << seed
                         << " --seeds=1 --steps=" << g_steps;
-    all.elections += storm.exercised.elections;
-    all.committed += storm.exercised.committed;
-    all.truncations += storm.exercised.truncations;
-    all.crashes += storm.exercised.crashes;
-    all.reads += storm.exercised.reads;
-    all.reads_failed += storm.exercised.reads_failed;
-    all.refused_incarnations += storm.exercised.refused_incarnations;
-    all.quorum_lost += storm.exercised.quorum_lost;
+    all.Add(storm.exercised);
   }
   fmt::print(
       "{} seeds: {} elections won, {} entries committed, {} truncations, {} crashes, "
       "{} reads, {} failed reads, {} wrong incarnations, {} quorums lost\n",
       g_seeds, all.elections, all.committed, all.truncations, all.crashes, all.reads,
       all.reads_failed, all.refused_incarnations, all.quorum_lost);
+  fmt::print(
+      "{} checkpoints, {} snapshots asked for, {} installed, {} of them with the log kept, "
+      "{} interrupted, {} refused, {} transfers lost\n",
+      all.checkpoints, all.snapshots_asked, all.installs, all.installs_log_kept,
+      all.installs_interrupted, all.snapshots_refused, all.transfers_lost);
   if (g_seeds >= 100) {
     EXPECT_GT(all.elections, 100U);
     EXPECT_GT(all.committed, 1000U);
@@ -278,6 +324,12 @@ TEST(RaftRandom, HoldsTheInvariantsAndConverges) {
     EXPECT_GT(all.reads_failed, 10U);
     EXPECT_GT(all.refused_incarnations, 10U);
     EXPECT_GT(all.quorum_lost, 1U);
+    EXPECT_GT(all.checkpoints, 1000U);
+    EXPECT_GT(all.installs, 100U);
+    EXPECT_GT(all.installs_log_kept, 1U);
+    EXPECT_GT(all.installs_interrupted, 5U);
+    EXPECT_GT(all.snapshots_refused, 10U);
+    EXPECT_GT(all.transfers_lost, 10U);
   }
 }
 

@@ -109,13 +109,18 @@ class Scenario {
     }
     const Status status = cluster_.raft(id).status();
     std::string log;
-    for (const Entry& entry : cluster_.node(id).disk.entries) {
+    const Disk& disk = cluster_.node(id).disk;
+    const std::string snapshot =
+        disk.snapshot ? fmt::format(" snapshot={}@{}", disk.snapshot->meta.last.index,
+                                    disk.snapshot->meta.last.term)
+                      : "";
+    for (const Entry& entry : disk.entries) {
       log += fmt::format(" {}@{}", entry.index, entry.term);
     }
     return fmt::format(
-        "{}: {} term={} vote={} leader={} commit={} disk=[{}]{}", id, ToString(status.role),
+        "{}: {} term={} vote={} leader={} commit={}{} disk=[{}]{}", id, ToString(status.role),
         status.hardState.currentTerm, status.hardState.votedFor, status.leader, status.commitIndex,
-        log.empty() ? "" : log.substr(1), status.incarnation_refused ? " refused" : "");
+        snapshot, log.empty() ? "" : log.substr(1), status.incarnation_refused ? " refused" : "");
   }
 
   bool MemberVerb(const std::string& verb) {
