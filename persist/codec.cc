@@ -1,43 +1,24 @@
 #include "persist/codec.h"
 
+#include <utility>
+
 #include <fmt/format.h>
 #include <glog/logging.h>
 #include <xxhash.h>
+
+#include "persist/bytes.h"
 
 namespace conclave::persist {
 
 namespace {
 
 constexpr std::uint8_t kBatchFormat = 1;
-constexpr std::uint8_t kStateFormat = 1;
+constexpr std::uint8_t kStateFormat = 2;
+constexpr std::uint8_t kStartFormat = 1;
 constexpr std::size_t kEntryHeaderBytes = 29;  // index, term, chain, kind, length
 constexpr std::size_t kChecksumBytes = 8;
-constexpr std::size_t kStateBytes = 1 + 8 + 8 + 1 + 16 + 3 * 8 + 3 * 8 + 8 + kChecksumBytes;
-
-template <typename Integer>
-void Put(std::string* to, Integer value) {
-  for (std::size_t i = 0; i < sizeof(Integer); ++i) {
-    to->push_back(static_cast<char>(static_cast<std::uint8_t>(value >> (8 * i))));
-  }
-}
-
-template <typename Integer>
-Integer Load(const char* from) {
-  Integer value = 0;
-  for (std::size_t i = 0; i < sizeof(Integer); ++i) {
-    value = static_cast<Integer>(
-        value |
-        static_cast<Integer>(static_cast<Integer>(static_cast<std::uint8_t>(from[i])) << (8 * i)));
-  }
-  return value;
-}
-
-template <typename Integer>
-Integer Take(std::string_view* from) {
-  const auto value = Load<Integer>(from->data());
-  from->remove_prefix(sizeof(Integer));
-  return value;
-}
+constexpr std::size_t kStateBytes = 1 + 8 + 8 + 1 + 16 + 3 * 8 + 3 * 8 + 8 + 8 + kChecksumBytes;
+constexpr std::size_t kStartHeaderBytes = 1 + 8 + 8;
 
 void PutEntry(std::string* to, const raft::Entry& entry) {
   const std::size_t begin = to->size();
@@ -107,6 +88,7 @@ std::string EncodeState(const StoredState& state) {
   Put(&value, state.last.term);
   Put(&value, state.last_chain);
   Put(&value, state.log_bytes);
+  Put(&value, state.generation);
   // Last on purpose: a record of the write-ahead file then ends in bytes that are hardly ever zero,
   // which is what a torn record is told by.
   Put(&value, static_cast<std::uint64_t>(XXH3_64bits(value.data(), value.size())));
@@ -139,7 +121,50 @@ tl::expected<StoredState, std::string> DecodeState(std::string_view value) {
   state.last.term = Take<std::uint64_t>(&value);
   state.last_chain = Take<std::uint64_t>(&value);
   state.log_bytes = Take<std::uint64_t>(&value);
+  state.generation = Take<std::uint64_t>(&value);
   return state;
+}
+
+std::string EncodeStart(raft::Index start, const raft::IndexedConfiguration& configuration) {
+  std::string value;
+  Put(&value, kStartFormat);
+  Put(&value, start);
+  Put(&value, configuration.index);
+  // Without members nothing is known; a cluster always has some.
+  if (!configuration.configuration.members.empty()) {
+    value += configuration.configuration.Encode();
+  }
+  Put(&value, static_cast<std::uint64_t>(XXH3_64bits(value.data(), value.size())));
+  return value;
+}
+
+tl::expected<raft::IndexedConfiguration, std::string> DecodeStart(raft::Index start,
+                                                                  std::string_view value) {
+  if (value.empty() || Load<std::uint8_t>(value.data()) != kStartFormat) {
+    return tl::unexpected(std::string("is of an unknown format"));
+  }
+  if (value.size() < kStartHeaderBytes + kChecksumBytes) {
+    return tl::unexpected(std::string("is cut short"));
+  }
+  const std::size_t checked = value.size() - kChecksumBytes;
+  if (Load<std::uint64_t>(value.data() + checked) != XXH3_64bits(value.data(), checked)) {
+    return tl::unexpected(std::string("has a wrong checksum"));
+  }
+  value.remove_suffix(kChecksumBytes);
+  Take<std::uint8_t>(&value);
+  if (const auto of = Take<std::uint64_t>(&value); of != start) {
+    return tl::unexpected(fmt::format("is of a log that starts at {} instead of {}", of, start));
+  }
+  raft::IndexedConfiguration result;
+  result.index = Take<std::uint64_t>(&value);
+  if (!value.empty()) {
+    auto configuration = raft::Configuration::Decode(value);
+    if (!configuration) {
+      return tl::unexpected(std::string("holds a configuration that cannot be read"));
+    }
+    result.configuration = std::move(*configuration);
+  }
+  return result;
 }
 
 std::string EntryKey(raft::Index index) {

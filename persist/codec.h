@@ -9,12 +9,14 @@
 
 #include <tl/expected.hpp>
 
+#include "consensus/configuration.h"
 #include "consensus/types.h"
 
 namespace conclave::persist {
 
 inline constexpr std::string_view kStateKey = "m/state";
 inline constexpr std::string_view kIdentityKey = "m/identity";
+inline constexpr std::string_view kStartKey = "m/start";
 
 /// The value of m/state: what every batch replaces.
 struct StoredState {
@@ -27,6 +29,8 @@ struct StoredState {
   std::uint64_t last_chain = 0;
   /// Sum of the sizes of all values of entry keys.
   std::uint64_t log_bytes = 0;
+  /// Of the snapshot that counts: the G of snapshot-G/. 0: there is none yet.
+  std::uint64_t generation = 0;
 
   friend bool operator==(const StoredState&, const StoredState&) = default;
 };
@@ -34,6 +38,12 @@ struct StoredState {
 std::string EncodeState(const StoredState& state);
 /// The error says what is wrong with the bytes.
 tl::expected<StoredState, std::string> DecodeState(std::string_view value);
+
+/// The value of m/start: the configuration in force at the log's start, which is `start`.
+std::string EncodeStart(raft::Index start, const raft::IndexedConfiguration& configuration);
+/// The error says what is wrong with the bytes, or that they are of another start.
+tl::expected<raft::IndexedConfiguration, std::string> DecodeStart(raft::Index start,
+                                                                  std::string_view value);
 
 /// Key of the batch whose first entry has `index`: 'e' and eight bytes big-endian, so that
 /// LevelDB's order is the log's.

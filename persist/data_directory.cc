@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include "persist/snapshot_store.h"
 #include "persist/storage_env.h"
 
 namespace conclave::persist {
@@ -24,7 +25,7 @@ bool IsIgnorable(std::string_view name) { return name.starts_with('.') || name =
 
 bool IsOurs(std::string_view name) {
   return name == kIdentityFile || name == kIdentityTemporary || name == kLockFile ||
-         name == kDatabase;
+         name == kDatabase || ParseGenerationName(name) != 0;
 }
 
 // Files that exist only once a LevelDB has been made completely.

@@ -20,6 +20,8 @@ enum class ErrorKind {
   kDamaged,
   /// A call into the file system failed; on the write path this is fatal to the process.
   kIo,
+  /// What another member sent cannot be used. Nothing was changed; it is asked for again.
+  kTransfer,
   /// As kIo, and the cause is a full disk.
   kNoSpace,
 };

@@ -8,7 +8,21 @@
 
 namespace conclave::persist {
 
+void LogBatch::SetInstall(std::uint64_t generation, const raft::SnapshotMeta& meta, bool log_kept) {
+  install = Install{generation, meta};
+  if (!log_kept) {
+    resetTo = meta;
+  }
+}
+
 void LogBatch::Merge(LogBatch next) {
+  if (next.resetTo) {
+    resetTo = std::move(next.resetTo);
+    truncateFrom = 0;
+    append.clear();
+    compactThrough = 0;
+    install.reset();
+  }
   if (next.truncateFrom != 0) {
     const auto keep = std::find_if(append.begin(), append.end(), [&](const raft::Entry& entry) {
       return entry.index >= next.truncateFrom;
@@ -26,6 +40,10 @@ void LogBatch::Merge(LogBatch next) {
   }
   append.insert(append.end(), std::make_move_iterator(next.append.begin()),
                 std::make_move_iterator(next.append.end()));
+  if (next.install) {
+    install = std::move(next.install);
+  }
+  compactThrough = std::max(compactThrough, next.compactThrough);
   if (next.hardState) {
     hardState = next.hardState;
   }

@@ -1,17 +1,13 @@
 #include "persist/log_store.h"
 
 #include <algorithm>
-#include <array>
-#include <cstdarg>
-#include <cstdio>
+#include <iterator>
 #include <span>
 #include <utility>
 
 #include <fmt/format.h>
 #include <glog/logging.h>
-#include <leveldb/cache.h>
-#include <leveldb/db.h>
-#include <leveldb/options.h>
+#include <leveldb/iterator.h>
 #include <leveldb/write_batch.h>
 
 namespace conclave::persist {
@@ -21,51 +17,26 @@ namespace {
 // A Ready may hold megabytes; a reader of one entry should not have to decode all of them.
 constexpr std::size_t kBatchValueBytes = 256 << 10;
 constexpr raft::Index kIndexMax = ~raft::Index{0};
+// Batches that one Write removes from the front, so that it stays short.
+constexpr std::size_t kCompactBatchesMax = 4096;
 
 leveldb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
 
 std::string_view AsView(const leveldb::Slice& slice) { return {slice.data(), slice.size()}; }
 
-leveldb::ReadOptions Verified(bool fill_cache) {
-  leveldb::ReadOptions options;
-  options.verify_checksums = true;
-  options.fill_cache = fill_cache;
-  return options;
-}
-
-// LevelDB's own messages (flushes, compactions) are of use to who debugs this layer only.
-class VerboseLogger final : public leveldb::Logger {
- public:
-  void Logv(const char* format, std::va_list arguments) override {
-    if (VLOG_IS_ON(2)) {
-      std::array<char, 512> line{};
-      std::vsnprintf(line.data(), line.size(), format, arguments);
-      VLOG(2) << "leveldb: " << line.data();
-    }
-  }
-};
-
 }  // namespace
 
 LogStore::LogStore(Options options) : options_(std::move(options)) {}
 
-LogStore::~LogStore() {
-  if (db_ != nullptr) {
-    Drain();
-    db_.reset();
-  }
-}
-
-void LogStore::Drain() const {
-  if (options_.storage.background == StorageEnv::Background::kQueued) {
-    storage_->DrainBackground();
-  }
-}
+LogStore::~LogStore() = default;
 
 tl::unexpected<Error> LogStore::Damaged(const std::string& what) const {
-  return tl::unexpected(Error{
-      ErrorKind::kDamaged, fmt::format("The log in {} is damaged: {}. {}", directory_->database(),
-                                       what, DamageRemedy(options_.data_dir))});
+  return tl::unexpected(db_->Damaged(what));
+}
+
+raft::EntryId LogStore::start() const {
+  const std::lock_guard lock(start_mutex_);
+  return start_;
 }
 
 // --- Open ---
@@ -78,6 +49,7 @@ tl::expected<std::unique_ptr<LogStore>, Error> LogStore::Open(Options options) {
       .and_then([&] { return store->OpenDatabase(); })
       .and_then([&] { return store->LoadIdentity(); })
       .and_then([&] { return store->LoadState(); })
+      .and_then([&] { return store->LoadStart(); })
       .and_then([&] { return store->LoadEntries(); })
       .map([&] { return std::move(store); });
 }
@@ -103,61 +75,27 @@ tl::expected<void, Error> LogStore::PrepareDirectory() {
 }
 
 tl::expected<void, Error> LogStore::OpenDatabase() {
-  if (directory_->has_database()) {
-    auto repair = CheckDatabaseFiles(options_.env, options_.disk, directory_->database());
-    if (!repair) {
-      return tl::unexpected(repair.error());
-    }
-    repair_ = std::move(*repair);
+  Database::Options options;
+  options.env = options_.env;
+  options.disk = options_.disk;
+  options.storage = options_.storage;
+  options.path = directory_->database();
+  options.name = "log";
+  options.create = !directory_->has_database();
+  options.write_buffer_bytes = options_.write_buffer_bytes;
+  options.block_cache_bytes = options_.block_cache_bytes;
+  options.open_files_max = options_.open_files_max;
+  auto opened = Database::Open(std::move(options));
+  if (!opened) {
+    return tl::unexpected(opened.error());
   }
-  storage_ = std::make_unique<StorageEnv>(options_.env, options_.disk, options_.storage);
-  cache_.reset(leveldb::NewLRUCache(options_.block_cache_bytes));
-  logger_ = std::make_unique<VerboseLogger>();
-  leveldb::Options db_options;
-  db_options.env = storage_.get();
-  db_options.info_log = logger_.get();
-  db_options.block_cache = cache_.get();
-  // Never over something: a database that lost its CURRENT would be made anew, empty.
-  db_options.create_if_missing = !directory_->has_database();
-  db_options.error_if_exists = false;
-  db_options.paranoid_checks = true;
-  db_options.compression = leveldb::kNoCompression;
-  db_options.reuse_logs = false;
-  db_options.write_buffer_size = options_.write_buffer_bytes;
-  db_options.max_open_files = options_.open_files_max;
-  leveldb::DB* db = nullptr;
-  leveldb::Status status = leveldb::DB::Open(db_options, directory_->database(), &db);
-  db_.reset(db);
-  Drain();
-  if (!storage_->failure().ok()) {
-    status = storage_->failure();  // The cause; LevelDB may have passed over it to a later symptom.
-  }
-  if (status.IsCorruption() || status.IsInvalidArgument()) {
-    return Damaged(status.ToString());
-  }
-  if (!status.ok()) {
-    return tl::unexpected(IoError("cannot open " + directory_->database(), status));
-  }
+  db_ = std::move(*opened);
   return {};
-}
-
-tl::expected<bool, Error> LogStore::Get(const leveldb::Slice& key, std::string* value) {
-  const leveldb::Status status = db_->Get(Verified(true), key, value);
-  if (status.IsNotFound()) {
-    return false;
-  }
-  if (status.IsCorruption()) {
-    return Damaged(status.ToString());
-  }
-  if (!status.ok()) {
-    return tl::unexpected(IoError("cannot read " + directory_->database(), status));
-  }
-  return true;
 }
 
 tl::expected<void, Error> LogStore::LoadIdentity() {
   std::string text;
-  const auto found = Get(AsSlice(kIdentityKey), &text);
+  const auto found = db_->Get(kIdentityKey, &text);
   if (!found) {
     return tl::unexpected(found.error());
   }
@@ -181,10 +119,10 @@ tl::expected<void, Error> LogStore::LoadIdentity() {
 }
 
 tl::expected<bool, Error> LogStore::IsEmpty() {
-  const std::unique_ptr<leveldb::Iterator> all(db_->NewIterator(Verified(false)));
+  const std::unique_ptr<leveldb::Iterator> all = db_->NewIterator(false);
   all->Seek(leveldb::Slice());  // From the first key on; only ever done on an unsigned database.
   if (!all->status().ok()) {
-    return Damaged(all->status().ToString());
+    return tl::unexpected(db_->ReadError(all->status()));
   }
   return !all->Valid();
 }
@@ -219,12 +157,12 @@ tl::expected<void, Error> LogStore::Sign() {
   leveldb::WriteBatch writes;
   writes.Put(AsSlice(kIdentityKey), EncodeIdentity(identity_));
   writes.Put(AsSlice(kStateKey), EncodeState(state_));
-  return Commit(&writes).and_then([&] { return directory_->WriteIdentity(identity_); });
+  return db_->Commit(&writes).and_then([&] { return directory_->WriteIdentity(identity_); });
 }
 
 tl::expected<void, Error> LogStore::LoadState() {
   std::string value;
-  const auto found = Get(AsSlice(kStateKey), &value);
+  const auto found = db_->Get(kStateKey, &value);
   if (!found) {
     return tl::unexpected(found.error());
   }
@@ -237,20 +175,45 @@ tl::expected<void, Error> LogStore::LoadState() {
   }
   state_ = *state;
   start_ = state_.start;
-  start_chain_ = state_.start_chain;
   if (state_.last < state_.start || state_.last.term > state_.hard.currentTerm) {
     return Damaged(fmt::format("the hard state (term {}) does not fit the log's end (term {})",
                                state_.hard.currentTerm, state_.last.term));
+  }
+  if (state_.start.index != 0 && state_.generation == 0) {
+    return Damaged(fmt::format("it starts at {} and no snapshot stands for what was before",
+                               state_.start.index));
+  }
+  return {};
+}
+
+tl::expected<void, Error> LogStore::LoadStart() {
+  if (state_.start.index == 0) {
+    return {};
+  }
+  std::string value;
+  const auto found = db_->Get(kStartKey, &value);
+  if (!found) {
+    return tl::unexpected(found.error());
+  }
+  auto configuration = *found ? DecodeStart(state_.start.index, value)
+                              : tl::expected<raft::IndexedConfiguration, std::string>(
+                                    tl::unexpected(std::string("is missing")));
+  if (!configuration) {
+    return Damaged("the configuration at its start " + configuration.error());
+  }
+  if (!configuration->configuration.members.empty()) {
+    configurations_.push_back(std::move(*configuration));
   }
   return {};
 }
 
 tl::expected<void, Error> LogStore::LoadEntries() {
-  walked_.last = start_;
-  walked_.last_chain = start_chain_;
-  const std::unique_ptr<leveldb::Iterator> it(db_->NewIterator(Verified(false)));
-  // From "e" on, not from the first entry: a key before it would be damage too.
-  for (it->Seek("e"); it->Valid() && it->key().starts_with("e"); it->Next()) {
+  walked_.last = state_.start;
+  walked_.last_chain = state_.start_chain;
+  const std::unique_ptr<leveldb::Iterator> it = db_->NewIterator(false);
+  // Never from "e": what compaction removed is passed over one by one there, and counts no more.
+  for (it->Seek(EntryKey(state_.start.index + 1)); it->Valid() && it->key().starts_with("e");
+       it->Next()) {
     const raft::Index first = ParseEntryKey(AsView(it->key()));
     if (first != walked_.last.index + 1) {
       return Damaged(fmt::format("after entry {} comes entry {}", walked_.last.index, first));
@@ -266,7 +229,7 @@ tl::expected<void, Error> LogStore::LoadEntries() {
   }
   // An iterator that met a bad block ends as if there were no more.
   if (!it->status().ok()) {
-    return Damaged(it->status().ToString());
+    return tl::unexpected(db_->ReadError(it->status()));
   }
   if (walked_.last != state_.last || walked_.last_chain != state_.last_chain ||
       walked_.log_bytes != state_.log_bytes) {
@@ -275,11 +238,13 @@ tl::expected<void, Error> LogStore::LoadEntries() {
                     walked_.last.index, walked_.last.term, state_.last.index, state_.last.term));
   }
   restored_.hardState = state_.hard;
-  restored_.start = start_;
-  restored_.start_chain = start_chain_;
+  restored_.start = state_.start;
+  restored_.start_chain = state_.start_chain;
   restored_.last = state_.last;
-  restored_.commitIndex = start_.index;
-  restored_.lastApplied = start_.index;
+  restored_.configurations.assign(configurations_.begin(), configurations_.end());
+  restored_.commitIndex = state_.start.index;
+  restored_.lastApplied = state_.start.index;
+  generation_.store(state_.generation, std::memory_order_release);
   last_index_.store(state_.last.index, std::memory_order_release);
   log_bytes_.store(state_.log_bytes, std::memory_order_release);
   return {};
@@ -304,8 +269,9 @@ tl::expected<void, Error> LogStore::CheckBatch(const DecodedBatch& batch, std::s
       return Damaged(
           fmt::format("entry {} holds a configuration that cannot be read", entry.index));
     }
-    restored_.configurations.push_back({entry.index, std::move(*configuration)});
+    configurations_.push_back({entry.index, std::move(*configuration)});
   }
+  batches_.push_back({first.index, value_bytes, last.id(), last.chain});
   walked_.last = last.id();
   walked_.last_chain = last.chain;
   walked_.log_bytes += value_bytes;
@@ -330,26 +296,44 @@ void LogStore::KeepForRestore(std::vector<raft::Entry> entries) {
 
 raft::Restored LogStore::TakeRestored() { return std::move(restored_); }
 
-// --- Write ---
+tl::expected<raft::Restored, Error> LogStore::TakeRestored(const raft::SnapshotMeta& checkpoint) {
+  return CheckFits(checkpoint).map([&] {
+    restored_.commitIndex = checkpoint.last.index;
+    restored_.lastApplied = checkpoint.last.index;
+    return std::move(restored_);
+  });
+}
 
-tl::expected<void, Error> LogStore::Commit(leveldb::WriteBatch* writes) {
-  leveldb::WriteOptions synced;
-  synced.sync = true;
-  leveldb::Status status = db_->Write(synced, writes);
-  Drain();
-  if (status.ok()) {
-    // LevelDB 1.23 forgets some failures by the next write (of an append, of background work). The
-    // StorageEnv does not, and nothing is acknowledged after one.
-    status = storage_->failure();
+tl::expected<void, Error> LogStore::CheckFits(const raft::SnapshotMeta& checkpoint) {
+  const raft::EntryId last = checkpoint.last;
+  if (last.index < state_.start.index || last.index > state_.last.index) {
+    return Damaged(fmt::format("its snapshot ends at entry {}, but it has entries {} to {}",
+                               last.index, state_.start.index + 1, state_.last.index));
   }
-  if (!status.ok()) {
-    return tl::unexpected(IoError(
-        "cannot write the log in " + directory_->database() +
-            " (nothing that was not acknowledged before may be relied on; the server must stop)",
-        status));
+  raft::EntryId id = state_.start;
+  std::uint64_t chain = state_.start_chain;
+  if (last.index != state_.start.index) {
+    const auto entry = Read(last.index, last.index, 0);
+    if (!entry) {
+      return tl::unexpected(Error{ErrorKind::kDamaged, entry.error()});
+    }
+    id = entry->front().id();
+    chain = entry->front().chain;
+  }
+  if (id != last || chain != checkpoint.chain) {
+    return Damaged(fmt::format("its snapshot ends at entry {} of term {}, which is of term {} here",
+                               last.index, last.term, id.term));
+  }
+  const auto behind =
+      std::find_if(configurations_.begin(), configurations_.end(),
+                   [&](const auto& configuration) { return configuration.index > last.index; });
+  if (behind != configurations_.begin() && *std::prev(behind) != checkpoint.configuration) {
+    return Damaged(fmt::format("its snapshot has another configuration at entry {}", last.index));
   }
   return {};
 }
+
+// --- Write ---
 
 tl::expected<void, Error> LogStore::Write(const LogBatch& batch) {
   if (failed_) {
@@ -360,70 +344,118 @@ tl::expected<void, Error> LogStore::Write(const LogBatch& batch) {
   }
   StoredState state = state_;
   leveldb::WriteBatch writes;
-  if (batch.truncateFrom != 0) {
-    if (auto truncated = Truncate(batch.truncateFrom, &writes, &state); !truncated) {
-      failed_ = truncated.error();
-      return truncated;
-    }
-  }
-  Append(batch.append, &writes, &state);
-  if (batch.hardState) {
-    CHECK_GE(batch.hardState->currentTerm, state.hard.currentTerm);
-    state.hard = *batch.hardState;
-  }
-  CHECK_LE(state.last.term, state.hard.currentTerm);
-  writes.Put(AsSlice(kStateKey), EncodeState(state));
-  if (auto committed = Commit(&writes); !committed) {
-    failed_ = committed.error();
+  if (auto written = Prepare(batch, &writes, &state).and_then([&] { return db_->Commit(&writes); });
+      !written) {
+    failed_ = written.error();
     LOG(ERROR) << "log_write_failed data_dir=" << options_.data_dir << " error=\""
                << failed_->message << "\"";
-    return committed;
+    return written;
   }
   state_ = state;
+  if (state.start != start()) {
+    const std::lock_guard lock(start_mutex_);
+    start_ = state.start;
+  }
+  generation_.store(state.generation, std::memory_order_release);
   log_bytes_.store(state.log_bytes, std::memory_order_release);
   last_index_.store(state.last.index, std::memory_order_release);
   return {};
 }
 
+tl::expected<void, Error> LogStore::Prepare(const LogBatch& batch, leveldb::WriteBatch* writes,
+                                            StoredState* state) {
+  if (batch.resetTo) {
+    Reset(*batch.resetTo, writes, state);
+  }
+  if (batch.truncateFrom != 0) {
+    if (auto truncated = Truncate(batch.truncateFrom, writes, state); !truncated) {
+      return truncated;
+    }
+  }
+  Append(batch.append, writes, state);
+  if (batch.install) {
+    CHECK_GT(batch.install->generation, state->generation);
+    CHECK_GE(batch.install->meta.last.index, state->start.index);
+    CHECK_LE(batch.install->meta.last.index, state->last.index);
+    state->generation = batch.install->generation;
+  }
+  if (batch.compactThrough != 0) {
+    CHECK_NE(state->generation, 0U) << "no snapshot stands for what is to be removed";
+    compact_through_ = std::max(compact_through_, batch.compactThrough);
+  }
+  Compact(writes, state);
+  if (state->start != state_.start) {
+    PutStart(writes, *state);
+  }
+  if (batch.hardState) {
+    CHECK_GE(batch.hardState->currentTerm, state->hard.currentTerm);
+    state->hard = *batch.hardState;
+  }
+  CHECK_LE(state->last.term, state->hard.currentTerm);
+  writes->Put(AsSlice(kStateKey), EncodeState(*state));
+  return {};
+}
+
+void LogStore::Reset(const raft::SnapshotMeta& to, leveldb::WriteBatch* writes,
+                     StoredState* state) {
+  CHECK_GT(to.last.index, state->start.index);
+  for (const StoredBatch& batch : batches_) {
+    writes->Delete(EntryKey(batch.first));
+  }
+  batches_.clear();
+  compact_through_ = 0;
+  configurations_.clear();
+  if (!to.configuration.configuration.members.empty()) {
+    configurations_.push_back(to.configuration);
+  }
+  state->start = state->last = to.last;
+  state->start_chain = state->last_chain = to.chain;
+  state->log_bytes = 0;
+}
+
 // Deletes the keys of whole batches from `from` on and writes again the one that `from` cuts.
 tl::expected<void, Error> LogStore::Truncate(raft::Index from, leveldb::WriteBatch* writes,
                                              StoredState* state) {
-  CHECK_GT(from, start_.index);
+  CHECK_GT(from, state->start.index);
   CHECK_LE(from, state->last.index + 1);
-  if (from == state->last.index + 1) {
-    return {};
+  while (!configurations_.empty() && configurations_.back().index >= from) {
+    configurations_.pop_back();
   }
-  const std::unique_ptr<leveldb::Iterator> it(db_->NewIterator(Verified(true)));
-  for (it->Seek(EntryKey(from)); it->Valid() && it->key().starts_with("e"); it->Next()) {
-    writes->Delete(it->key());
-    state->log_bytes -= it->value().size();
+  while (!batches_.empty() && batches_.back().first >= from) {
+    writes->Delete(EntryKey(batches_.back().first));
+    state->log_bytes -= batches_.back().bytes;
+    batches_.pop_back();
   }
-  if (!it->status().ok()) {
-    return Damaged(it->status().ToString());
+  if (!batches_.empty() && batches_.back().last.index >= from) {
+    StoredBatch& last = batches_.back();
+    std::string value;
+    const auto found = db_->Get(EntryKey(last.first), &value);
+    if (!found) {
+      return tl::unexpected(found.error());
+    }
+    const auto batch = DecodeBatch(last.first, value);
+    if (!batch || batch->entries.back().id() != last.last) {
+      return Damaged(batch ? fmt::format("entry {} is missing", from - 1) : batch.error());
+    }
+    const auto count = static_cast<std::size_t>(from - last.first);
+    const std::string cut = CutBatch(value, *batch, count);
+    state->log_bytes -= last.bytes - cut.size();
+    writes->Put(EntryKey(last.first), cut);
+    last = {last.first, cut.size(), batch->entries[count - 1].id(),
+            batch->entries[count - 1].chain};
   }
-  state->last = start_;
-  state->last_chain = start_chain_;
-  if (from == start_.index + 1) {
-    return {};
-  }
-  it->Seek(EntryKey(from));
-  if (it->Valid()) {
-    it->Prev();  // m/state follows all entries, so there is always something to step back from.
-  }
-  const raft::Index first = it->Valid() ? ParseEntryKey(AsView(it->key())) : 0;
-  auto batch = DecodeBatch(first, it->Valid() ? AsView(it->value()) : std::string_view());
-  if (!batch || batch->entries.back().index + 1 < from) {
-    return Damaged(batch ? fmt::format("entry {} is missing", from - 1) : batch.error());
-  }
-  const auto count = static_cast<std::size_t>(from - first);
-  if (count < batch->entries.size()) {
-    const std::string cut = CutBatch(AsView(it->value()), *batch, count);
-    state->log_bytes -= it->value().size() - cut.size();
-    writes->Put(it->key(), cut);
-  }
-  state->last = batch->entries[count - 1].id();
-  state->last_chain = batch->entries[count - 1].chain;
+  state->last = batches_.empty() ? state->start : batches_.back().last;
+  state->last_chain = batches_.empty() ? state->start_chain : batches_.back().last_chain;
   return {};
+}
+
+void LogStore::NoteConfiguration(const raft::Entry& entry) {
+  if (entry.kind != raft::EntryKind::kConfig) {
+    return;
+  }
+  auto configuration = raft::Configuration::Decode(*entry.data);
+  CHECK(configuration) << entry.index;
+  configurations_.push_back({entry.index, std::move(*configuration)});
 }
 
 void LogStore::Append(const std::vector<raft::Entry>& entries, leveldb::WriteBatch* writes,
@@ -439,15 +471,41 @@ void LogStore::Append(const std::vector<raft::Entry>& entries, leveldb::WriteBat
       CHECK_EQ(entry.index, state->last.index + 1);
       CHECK_GE(entry.term, state->last.term);
       CHECK_EQ(entry.chain, raft::ChainHash(state->last_chain, entry)) << entry.index;
+      NoteConfiguration(entry);
       state->last = entry.id();
       state->last_chain = entry.chain;
       bytes += EncodedEntryBytes(entry);
     }
     const std::string value = EncodeBatch(previous_chain, rest.first(count));
     writes->Put(EntryKey(first), value);
+    batches_.push_back({first, value.size(), state->last, state->last_chain});
     state->log_bytes += value.size();
     rest = rest.subspan(count);
   }
+}
+
+// Deletes whole batches up to compact_through_, and moves the start behind them.
+void LogStore::Compact(leveldb::WriteBatch* writes, StoredState* state) {
+  for (std::size_t i = 0; i < kCompactBatchesMax && !batches_.empty() &&
+                          batches_.front().last.index <= compact_through_;
+       ++i) {
+    const StoredBatch& batch = batches_.front();
+    writes->Delete(EntryKey(batch.first));
+    state->log_bytes -= batch.bytes;
+    state->start = batch.last;
+    state->start_chain = batch.last_chain;
+    batches_.pop_front();
+  }
+  while (configurations_.size() > 1 && configurations_[1].index <= state->start.index) {
+    configurations_.pop_front();
+  }
+}
+
+void LogStore::PutStart(leveldb::WriteBatch* writes, const StoredState& state) {
+  const bool known = !configurations_.empty() && configurations_.front().index <= state.start.index;
+  writes->Put(AsSlice(kStartKey),
+              EncodeStart(state.start.index,
+                          known ? configurations_.front() : raft::IndexedConfiguration{}));
 }
 
 // --- Read ---
@@ -455,15 +513,18 @@ void LogStore::Append(const std::vector<raft::Entry>& entries, leveldb::WriteBat
 tl::expected<std::vector<raft::Entry>, std::string> LogStore::Read(raft::Index first,
                                                                    raft::Index last,
                                                                    std::size_t bytes_max) const {
-  CHECK_GT(first, start_.index);
   CHECK_LE(first, last);
   CHECK_LT(last, kIndexMax);
   const auto bad = [&](const std::string& what) {
     return tl::unexpected(Damaged(what).value().message);
   };
+  if (first < first_index()) {
+    return tl::unexpected(fmt::format("entry {} of the log in {} is asked for, which was compacted",
+                                      first, directory_->database()));
+  }
   std::vector<raft::Entry> result;
   std::size_t bytes = 0;
-  const std::unique_ptr<leveldb::Iterator> it(db_->NewIterator(Verified(true)));
+  const std::unique_ptr<leveldb::Iterator> it = db_->NewIterator(true);
   // The batch that holds `first` is the last one whose key is not behind it; m/state follows all.
   it->Seek(EntryKey(first + 1));
   if (it->Valid()) {
@@ -498,12 +559,10 @@ tl::expected<std::vector<raft::Entry>, std::string> LogStore::Read(raft::Index f
 }
 
 tl::expected<raft::Term, std::string> LogStore::TermAt(raft::Index index) const {
-  if (index == start_.index) {
-    return start_.term;
+  if (const raft::EntryId before = start(); index == before.index) {
+    return before.term;
   }
   return Read(index, index, 0).map([](const std::vector<raft::Entry>& e) { return e[0].term; });
 }
-
-leveldb::Status LogStore::failure() const { return storage_->failure(); }
 
 }  // namespace conclave::persist

@@ -8,8 +8,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "consensus/types.h"
 #include "persist/codec.h"
 #include "persist/data_directory.h"
+#include "persist/database.h"
 #include "persist/database_check.h"
 #include "persist/disk.h"
 #include "persist/error.h"
@@ -29,10 +31,6 @@
 #include "persist/storage_env.h"
 
 namespace leveldb {
-class Cache;
-class DB;
-class Logger;
-class Slice;
 class WriteBatch;
 }  // namespace leveldb
 
@@ -42,7 +40,7 @@ namespace conclave::persist {
 /// beside a Write too. In simulation (Background::kQueued) everything from one thread. Owns the
 /// database, its StorageEnv and the lock on the directory; borrows `env` and `disk`. Invariants:
 ///   1. The stored log is dense: indices first_index() .. last_index(), each entry's chain the
-///      ChainHash of its predecessor's chain and itself.
+///      ChainHash of its predecessor's chain and itself; start() is the entry before the first.
 ///   2. What Write acknowledged is found by every later Open, unless a disk was damaged; damage is
 ///      an error of Open or Read and never other bytes.
 ///   3. After a Write failed, no Write succeeds any more.
@@ -93,10 +91,19 @@ class LogStore final : public raft::LogReader {
   bool is_new() const { return is_new_; }
 
   /// What rule 14 had to cut off at this Open. `file` is empty if nothing.
-  const WriteAheadRepair& repair() const { return repair_; }
+  const WriteAheadRepair& repair() const { return db_->repair(); }
 
-  /// The state that Open found, for the Raft core. Moves the entries out: call it once.
+  /// The state that Open found, for the Raft core, with nothing known to be applied but the log's
+  /// start. Moves the entries out: call it once, and before the first Write.
   raft::Restored TakeRestored();
+
+  /// The same for a member that has loaded the snapshot `checkpoint`: commitIndex and lastApplied
+  /// are there. kDamaged if log and snapshot do not belong together: the snapshot ends outside the
+  /// log, or after another entry, or with another configuration than the log has there.
+  tl::expected<raft::Restored, Error> TakeRestored(const raft::SnapshotMeta& checkpoint);
+
+  /// Of the snapshot that counts, by the last Install; 0: there is none. Thread: any.
+  std::uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
 
   /// Makes `batch` durable: returns OK only after the sync. On an error nothing of the batch may be
   /// acknowledged, the batch may or may not be found by the next Open, and every later call returns
@@ -104,17 +111,24 @@ class LogStore final : public raft::LogReader {
   ///
   /// REQUIRES: `truncateFrom` is within (first_index()..last_index()+1], the entries are
   /// consecutive, follow what is left, and carry the right chain; terms do not go back; currentTerm
-  /// does not go back. These are the core's invariants and are CHECKed.
+  /// does not go back; the log's start does not go back. These are the core's invariants and are
+  /// CHECKed. What `compactThrough` removes may lag behind: a batch that it covers in part stays
+  /// until it is covered, and of very many batches the later calls remove the rest.
   tl::expected<void, Error> Write(const LogBatch& batch);
 
   /// raft::LogReader: entries that a finished Write stored. Every byte returned was verified.
-  /// A damaged block is an error that names the index, never a shorter answer.
+  /// A damaged block is an error that names the index, never a shorter answer; entries that a Write
+  /// beside it removes are an error too, so nobody may want them any more by then.
   tl::expected<std::vector<raft::Entry>, std::string> Read(raft::Index first, raft::Index last,
                                                            std::size_t bytes_max) const override;
   tl::expected<raft::Term, std::string> TermAt(raft::Index index) const override;
 
   /// First and last index stored; last = first - 1 if the log is empty.
-  raft::Index first_index() const { return start_.index + 1; }
+  raft::Index first_index() const { return start().index + 1; }
+
+  /// The entry before the first one stored: {0, 0}, or the last one that was compacted or that a
+  /// snapshot stands for.
+  raft::EntryId start() const;
 
   raft::Index last_index() const { return last_index_.load(std::memory_order_acquire); }
 
@@ -124,9 +138,20 @@ class LogStore final : public raft::LogReader {
 
   /// The failure that ended writing, or OK. Also failures of background work that no Write has met
   /// yet; worth a look on every tick.
-  leveldb::Status failure() const;
+  leveldb::Status failure() const { return db_->failure(); }
+
+  /// The directory, for whoever keeps other databases in it.
+  const DataDirectory& directory() const { return *directory_; }
 
  private:
+  // What is known of a stored batch without reading it, so that removing needs no scan.
+  struct StoredBatch {
+    raft::Index first = 0;
+    std::size_t bytes = 0;
+    raft::EntryId last;
+    std::uint64_t last_chain = 0;
+  };
+
   explicit LogStore(Options options);
 
   // The steps of Open, in this order.
@@ -134,29 +159,33 @@ class LogStore final : public raft::LogReader {
   tl::expected<void, Error> OpenDatabase();
   tl::expected<void, Error> LoadIdentity();
   tl::expected<void, Error> LoadState();
+  tl::expected<void, Error> LoadStart();
   tl::expected<void, Error> LoadEntries();
 
   tl::expected<void, Error> Found(const Identity& identity);
   tl::expected<void, Error> Sign();
   tl::expected<bool, Error> IsEmpty();
-  tl::expected<bool, Error> Get(const leveldb::Slice& key, std::string* value);
-  tl::expected<void, Error> Commit(leveldb::WriteBatch* writes);
-  tl::expected<void, Error> Truncate(raft::Index from, leveldb::WriteBatch* writes,
-                                     StoredState* state);
-  static void Append(const std::vector<raft::Entry>& entries, leveldb::WriteBatch* writes,
-                     StoredState* state);
   tl::expected<void, Error> CheckBatch(const DecodedBatch& batch, std::size_t value_bytes);
   void KeepForRestore(std::vector<raft::Entry> entries);
+  tl::expected<void, Error> CheckFits(const raft::SnapshotMeta& checkpoint);
+
+  // The steps of Write; each adds to `writes` and changes `state` and what is known of batches.
+  tl::expected<void, Error> Prepare(const LogBatch& batch, leveldb::WriteBatch* writes,
+                                    StoredState* state);
+  void Reset(const raft::SnapshotMeta& to, leveldb::WriteBatch* writes, StoredState* state);
+  tl::expected<void, Error> Truncate(raft::Index from, leveldb::WriteBatch* writes,
+                                     StoredState* state);
+  void Append(const std::vector<raft::Entry>& entries, leveldb::WriteBatch* writes,
+              StoredState* state);
+  void Compact(leveldb::WriteBatch* writes, StoredState* state);
+  void PutStart(leveldb::WriteBatch* writes, const StoredState& state);
+  void NoteConfiguration(const raft::Entry& entry);
   tl::unexpected<Error> Damaged(const std::string& what) const;
-  void Drain() const;
 
   // Constant after Open.
   const Options options_;
   Identity identity_;
   bool is_new_ = false;
-  WriteAheadRepair repair_;
-  raft::EntryId start_;
-  std::uint64_t start_chain_ = 0;
 
   // Open and TakeRestored only.
   raft::Restored restored_;
@@ -165,15 +194,21 @@ class LogStore final : public raft::LogReader {
 
   // Synchronise themselves. In the order in which they are needed: the lock goes last.
   std::unique_ptr<DataDirectory> directory_;
-  std::unique_ptr<StorageEnv> storage_;
-  std::unique_ptr<leveldb::Cache> cache_;
-  std::unique_ptr<leveldb::Logger> logger_;
-  std::unique_ptr<leveldb::DB> db_;
+  std::unique_ptr<Database> db_;
   std::atomic<raft::Index> last_index_{0};
   std::atomic<std::uint64_t> log_bytes_{0};
+  std::atomic<std::uint64_t> generation_{0};
+
+  // Guarded by start_mutex_.
+  mutable std::mutex start_mutex_;
+  raft::EntryId start_;
 
   // The log thread only.
   StoredState state_;
+  std::deque<StoredBatch> batches_;  // ascending, dense
+  // Every configuration of the log, ascending, preceded by the one at its start if that is known.
+  std::deque<raft::IndexedConfiguration> configurations_;
+  raft::Index compact_through_ = 0;
   std::optional<Error> failed_;
 };
 
