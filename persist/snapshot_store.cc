@@ -325,6 +325,9 @@ std::uint64_t ParseGenerationName(std::string_view name) {
 void RemoveGeneration(leveldb::Env* env, Disk* disk, const std::string& path) {
   std::vector<std::string> names;
   leveldb::Status status = env->GetChildren(path, &names);
+  if (status.IsNotFound()) {
+    return;
+  }
   if (status.ok() && std::find(names.begin(), names.end(), "CURRENT") != names.end()) {
     status = env->RemoveFile(path + "/CURRENT");
     if (status.ok() && disk != nullptr) {

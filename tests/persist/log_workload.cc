@@ -20,10 +20,22 @@ raft::Entry MakeEntry(std::uint64_t previous_chain, raft::Term term, raft::Index
 }
 
 void ModelLog::Apply(const LogBatch& batch) {
+  if (batch.resetTo) {
+    start = batch.resetTo->last;
+    start_chain = batch.resetTo->chain;
+    entries.clear();
+    compacted = 0;
+    committed = start.index;
+  }
   if (batch.truncateFrom != 0 && batch.truncateFrom <= last_index()) {
-    entries.resize(batch.truncateFrom - 1);
+    entries.resize(batch.truncateFrom - start.index - 1);
   }
   entries.insert(entries.end(), batch.append.begin(), batch.append.end());
+  if (batch.install) {
+    generation = batch.install->generation;
+    committed = std::max(committed, batch.install->meta.last.index);
+  }
+  compacted = std::max(compacted, batch.compactThrough);
   if (batch.hardState) {
     hard = *batch.hardState;
   }
@@ -58,13 +70,23 @@ std::string DifferenceByRead(const LogStore& store, const ModelLog& model) {
   if (store.last_index() != model.last_index()) {
     return fmt::format("last index {} instead of {}", store.last_index(), model.last_index());
   }
-  for (raft::Index next = 1; next <= model.last_index();) {
+  if (store.generation() != model.generation) {
+    return fmt::format("generation {} instead of {}", store.generation(), model.generation);
+  }
+  const raft::EntryId start = store.start();
+  if (start.index < model.start.index ||
+      start.index > std::max(model.compacted, model.start.index) ||
+      start != model.IdAt(start.index)) {
+    return fmt::format("start {} where at most {} was compacted and {} was the first", start.index,
+                       model.compacted, model.start.index + 1);
+  }
+  for (raft::Index next = store.first_index(); next <= model.last_index();) {
     const auto read = store.Read(next, model.last_index(), 4096);
     if (!read) {
       return read.error();
     }
     for (const raft::Entry& entry : *read) {
-      const std::string wrong = EntryDifference(entry, model.entries[next - 1]);
+      const std::string wrong = EntryDifference(entry, model.At(next));
       if (!wrong.empty()) {
         return wrong;
       }
@@ -75,23 +97,34 @@ std::string DifferenceByRead(const LogStore& store, const ModelLog& model) {
 }
 
 std::string Difference(LogStore* store, const ModelLog& model) {
-  const raft::Restored restored = store->TakeRestored();
+  return Difference(*store, store->TakeRestored(), model);
+}
+
+std::string Difference(const LogStore& store, const raft::Restored& restored,
+                       const ModelLog& model) {
+  if (std::string wrong = DifferenceByRead(store, model); !wrong.empty()) {
+    return wrong;
+  }
   if (restored.hardState != model.hard) {
     return fmt::format("hard state of term {} instead of {}", restored.hardState.currentTerm,
                        model.hard.currentTerm);
   }
-  const raft::EntryId last = model.entries.empty() ? raft::EntryId{} : model.entries.back().id();
-  if (restored.last != last || restored.tail.empty() != model.entries.empty()) {
-    return fmt::format("restored up to {} instead of {}", restored.last.index, last.index);
+  if (restored.start != store.start() ||
+      restored.start_chain != model.ChainAt(restored.start.index)) {
+    return fmt::format("restored from {} with another chain", restored.start.index);
+  }
+  const bool empty = model.last_index() == restored.start.index;
+  if (restored.last != model.last() || restored.tail.empty() != empty) {
+    return fmt::format("restored up to {} instead of {}", restored.last.index, model.last_index());
   }
   for (std::size_t i = 0; i < restored.tail.size(); ++i) {
-    const std::size_t at = model.entries.size() - restored.tail.size() + i;
-    const std::string wrong = EntryDifference(restored.tail[i], model.entries.at(at));
+    const std::string wrong = EntryDifference(
+        restored.tail[i], model.At(model.last_index() - restored.tail.size() + 1 + i));
     if (!wrong.empty()) {
       return "in the tail: " + wrong;
     }
   }
-  return DifferenceByRead(*store, model);
+  return {};
 }
 
 LogBatch LogWorkload::Next(const ModelLog& model) {
@@ -100,12 +133,13 @@ LogBatch LogWorkload::Next(const ModelLog& model) {
   raft::HardState hard = model.hard;
   std::uint64_t chain = model.last_chain();
   raft::Index next = model.last_index() + 1;
-  const bool truncate = !model.entries.empty() && draw(6) == 0;
+  const raft::Index floor = std::max(model.committed, model.start.index);
+  const bool truncate = model.last_index() > floor && draw(6) == 0;
   if (truncate) {
-    const raft::Index depth = 1 + draw(std::min<std::uint64_t>(model.entries.size(), 7));
+    const raft::Index depth = 1 + draw(std::min<std::uint64_t>(model.last_index() - floor, 7));
     batch.truncateFrom = next - depth;
     next = batch.truncateFrom;
-    chain = next == 1 ? 0 : model.entries[next - 2].chain;
+    chain = model.ChainAt(next - 1);
   }
   if (truncate || hard.currentTerm == 0 || draw(8) == 0) {
     ++hard.currentTerm;

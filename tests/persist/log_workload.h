@@ -26,11 +26,33 @@ class SeededRandom final : public raft::RandomSource {
 /// What a log store should hold.
 struct ModelLog {
   raft::HardState hard;
+  /// Where the log was made to begin by the last reset, and what follows.
+  raft::EntryId start;
+  std::uint64_t start_chain = 0;
   std::vector<raft::Entry> entries;
+  /// What the store was told to remove: it may still have some of it, and nothing before `start`.
+  raft::Index compacted = 0;
+  /// Entries up to here are never truncated.
+  raft::Index committed = 0;
+  /// Of the last Install.
+  std::uint64_t generation = 0;
 
-  raft::Index last_index() const { return entries.size(); }
+  raft::Index last_index() const { return start.index + entries.size(); }
 
-  std::uint64_t last_chain() const { return entries.empty() ? 0 : entries.back().chain; }
+  std::uint64_t last_chain() const { return entries.empty() ? start_chain : entries.back().chain; }
+
+  raft::EntryId last() const { return entries.empty() ? start : entries.back().id(); }
+
+  /// REQUIRES: index is in (start.index, last_index()].
+  const raft::Entry& At(raft::Index index) const { return entries.at(index - start.index - 1); }
+
+  std::uint64_t ChainAt(raft::Index index) const {
+    return index == start.index ? start_chain : At(index).chain;
+  }
+
+  raft::EntryId IdAt(raft::Index index) const {
+    return index == start.index ? start : At(index).id();
+  }
 
   void Apply(const LogBatch& batch);
 
@@ -46,11 +68,16 @@ raft::Entry MakeEntry(std::uint64_t previous_chain, raft::Term term, raft::Index
 /// TakeRestored, so once per store.
 std::string Difference(LogStore* store, const ModelLog& model);
 
+/// The same with what was restored, for who needs that for more.
+std::string Difference(const LogStore& store, const raft::Restored& restored,
+                       const ModelLog& model);
+
 /// As above for the entries alone, by Read only.
 std::string DifferenceByRead(const LogStore& store, const ModelLog& model);
 
 /// Batches as a core would have them written: mostly appends, some of many entries, some empty
-/// values, votes, truncations into the middle of batches, a new term with most truncations.
+/// values, votes, truncations into the middle of batches (never of what is committed), a new term
+/// with most truncations.
 class LogWorkload {
  public:
   LogWorkload(std::uint64_t seed, std::size_t data_bytes_max)
