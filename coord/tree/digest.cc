@@ -1,6 +1,7 @@
 #include "coord/tree/digest.h"
 
 #include <fmt/format.h>
+#include <glog/logging.h>
 #include <xxhash.h>
 
 #include "coord/tree/bytes.h"
@@ -10,7 +11,9 @@ namespace conclave::tree {
 std::string Digest::ToString() const { return fmt::format("{:016x}{:016x}", high, low); }
 
 DigestItem& DigestItem::Add(std::uint64_t number) {
-  ByteWriter(buffer_).Int(number);
+  CHECK_LE(size_ + sizeof(number), buffer_.size());
+  StoreLittleEndian(buffer_.data() + size_, number);
+  size_ += sizeof(number);
   return *this;
 }
 
@@ -22,7 +25,7 @@ DigestItem& DigestItem::Add(std::string_view bytes) {
 }
 
 Digest DigestItem::Finish() const {
-  const XXH128_hash_t hash = XXH3_128bits(buffer_.data(), buffer_.size());
+  const XXH128_hash_t hash = XXH3_128bits(buffer_.data(), size_);
   return {hash.low64, hash.high64};
 }
 

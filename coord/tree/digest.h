@@ -1,6 +1,7 @@
 // The digest of the replicated state: equal at equal zxid, or a member is wrong.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -48,7 +49,7 @@ class DigestItem {
     kCluster = 6,   // Scalars: feature level, elapsed time, last zxid, limits.
   };
 
-  explicit DigestItem(Kind kind) { buffer_.push_back(static_cast<char>(kind)); }
+  explicit DigestItem(Kind kind) { buffer_[size_++] = static_cast<char>(kind); }
 
   // A number, as eight bytes.
   DigestItem& Add(std::uint64_t number);
@@ -63,7 +64,9 @@ class DigestItem {
   Digest Finish() const;
 
  private:
-  std::string buffer_;
+  // The largest item is a value: 121 bytes.
+  std::array<char, 160> buffer_;
+  std::size_t size_ = 0;
 };
 
 }  // namespace conclave::tree

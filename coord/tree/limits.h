@@ -1,10 +1,14 @@
 // The bounds that apply holds a request to.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
 namespace conclave::tree {
+
+// Zxids of this and beyond are refused: a number in JavaScript is exact below 2^53 (rule 9).
+inline constexpr std::int64_t kZxidEnd = std::int64_t{1} << 53;
 
 // These are part of the replicated behaviour: two members with different limits would answer the
 // same entry differently. They are therefore constants of a feature level and never flags (a member
@@ -21,5 +25,20 @@ struct Limits {
   std::size_t reply_bytes_per_session_max = std::size_t{1} << 20;
   std::size_t address_bytes_max = 512;  // Of an address that a member publishes.
 };
+
+inline constexpr std::size_t kLimitsCount = 9;
+
+// The limits in the order of their declaration: what the digest and a checkpoint say of them.
+constexpr std::array<std::uint64_t, kLimitsCount> NumbersOf(const Limits& limits) {
+  return {limits.path_bytes_max,
+          limits.component_bytes_max,
+          limits.depth_max,
+          limits.value_bytes_max,
+          limits.multi_ops_max,
+          limits.ephemerals_per_session_max,
+          limits.replies_per_session_max,
+          limits.reply_bytes_per_session_max,
+          limits.address_bytes_max};
+}
 
 }  // namespace conclave::tree

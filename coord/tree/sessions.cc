@@ -75,8 +75,8 @@ Reply Sessions::StoredAnswer(const Session& session, std::int64_t seq) const {
     return reply;
   }
   const StoredReply& stored = replies[static_cast<std::size_t>(seq - first)];
-  if (!stored.dropped) {
-    const std::optional<Reply> decoded = DecodeReply(stored.body);
+  if (!stored.dropped()) {
+    const std::optional<Reply> decoded = DecodeReply(stored.body());
     CHECK(decoded.has_value()) << "stored reply " << seq << " of session " << session.id;
     return *decoded;
   }
@@ -102,7 +102,7 @@ Digest Sessions::SessionItem(const Session& session) {
 Digest Sessions::ReplyItem(const Session& session, const StoredReply& stored) {
   DigestItem item(DigestItem::Kind::kReply);
   item.Add(session.id).Add(stored.seq).Add(stored.zxid);
-  item.Add(std::int64_t{stored.dropped ? 1 : 0}).Add(std::string_view(stored.body));
+  item.Add(std::int64_t{stored.dropped() ? 1 : 0}).Add(stored.body());
   return item.Finish();
 }
 
@@ -131,28 +131,39 @@ const Session& Sessions::Open(std::int64_t id, const OpenSession& command) {
   session.timeout_ms = command.timeout_ms;
   session.secret = command.secret;
   session.nonce = command.nonce;
-  digest_ += SessionItem(session);
   CHECK(by_nonce_.emplace(command.nonce, id).second) << "session " << id;
   const auto [at, inserted] = sessions_.emplace(id, std::move(session));
   CHECK(inserted) << "session " << id;
+  Changing(at->second);
+  Include(at->second, SessionItem(at->second));
   return at->second;
 }
 
 void Sessions::Close(std::int64_t id) {
   Session& session = Live(id);
   CHECK(session.ephemerals.empty()) << "session " << id;
+  Changing(session);
+  if (session.marks.in_base) {
+    FrozenSession ended;
+    ended.row.id = id;
+    ended.gone = true;
+    ended.gone_replies_begin = session.marks.base_begin;
+    ended.gone_replies_end = session.marks.base_end;
+    ended_.push_back(std::move(ended));
+  }
   while (!session.replies.empty()) {
     PopOldestReply(session);
   }
-  digest_ -= SessionItem(session);
+  Exclude(session, SessionItem(session));
   by_nonce_.erase(session.nonce);
   sessions_.erase(id);
 }
 
 void Sessions::PopOldestReply(Session& session) {
   const StoredReply& oldest = session.replies.front();
-  digest_ -= ReplyItem(session, oldest);
-  session.reply_bytes -= oldest.body.size();
+  NoteReplyGone(session, oldest);
+  Exclude(session, ReplyItem(session, oldest));
+  session.reply_bytes -= oldest.body().size();
   session.replies.pop_front();
 }
 
@@ -161,14 +172,14 @@ void Sessions::DropBodies(Session& session, std::size_t room) {
     if (session.reply_bytes + room <= limits_.reply_bytes_per_session_max) {
       return;
     }
-    if (stored.dropped) {
+    if (stored.dropped()) {
       continue;
     }
-    digest_ -= ReplyItem(session, stored);
-    session.reply_bytes -= stored.body.size();
-    stored.body = std::string();  // Gives the memory back, which clear() would not.
-    stored.dropped = true;
-    digest_ += ReplyItem(session, stored);
+    NoteReplyDropped(session, stored);
+    Exclude(session, ReplyItem(session, stored));
+    session.reply_bytes -= stored.body().size();
+    stored.encoded = nullptr;
+    Include(session, ReplyItem(session, stored));
   }
 }
 
@@ -176,11 +187,12 @@ void Sessions::Record(std::int64_t id, std::int64_t seq, std::int64_t acked_thro
                       const Reply& reply) {
   Session& session = Live(id);
   CHECK_EQ(seq, session.last_seq + 1) << "session " << id;
-  digest_ -= SessionItem(session);
+  Changing(session);
+  Exclude(session, SessionItem(session));
   session.last_seq = seq;
   // A client cannot have the reply that is only being made.
   session.acked_through = std::max(session.acked_through, std::min(acked_through, seq - 1));
-  digest_ += SessionItem(session);
+  Include(session, SessionItem(session));
   while (!session.replies.empty() && session.replies.front().seq <= session.acked_through) {
     PopOldestReply(session);
   }
@@ -191,14 +203,14 @@ void Sessions::Record(std::int64_t id, std::int64_t seq, std::int64_t acked_thro
   StoredReply stored;
   stored.seq = seq;
   stored.zxid = reply.zxid;
-  stored.body = EncodeReply(reply);
-  if (stored.body.size() > limits_.reply_bytes_per_session_max) {
-    stored.body = std::string();
-    stored.dropped = true;
+  std::string body = EncodeReply(reply);
+  if (body.size() <= limits_.reply_bytes_per_session_max) {
+    stored.encoded = std::make_shared<const std::string>(std::move(body));
   }
-  DropBodies(session, stored.body.size());
-  session.reply_bytes += stored.body.size();
-  digest_ += ReplyItem(session, stored);
+  DropBodies(session, stored.body().size());
+  session.reply_bytes += stored.body().size();
+  NoteReply(stored);
+  Include(session, ReplyItem(session, stored));
   session.replies.push_back(std::move(stored));
 }
 

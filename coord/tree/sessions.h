@@ -5,15 +5,18 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <tl/expected.hpp>
 
 #include "coord/tree/code.h"
 #include "coord/tree/command.h"
 #include "coord/tree/digest.h"
+#include "coord/tree/frozen_rows.h"
 #include "coord/tree/limits.h"
 #include "coord/tree/reply.h"
 
@@ -23,14 +26,30 @@ namespace conclave::tree {
 struct StoredReply {
   std::int64_t seq = 0;
   std::int64_t zxid = 0;
-  std::string body;      // EncodeReply; empty once dropped for the cap of bytes.
-  bool dropped = false;  // "Applied at zxid, body dropped."
+  // EncodeReply, shared with checkpoints. Null: "applied at zxid, body dropped" for the cap of
+  // bytes.
+  std::shared_ptr<const std::string> encoded;
+
+  bool dropped() const { return encoded == nullptr; }
+
+  // Empty if it was dropped.
+  std::string_view body() const { return encoded == nullptr ? std::string_view() : *encoded; }
 };
 
 // Place of a creation in history: zxid and ordinal. Orders the ephemerals of a session.
 using CreationOrder = std::pair<std::int64_t, std::uint16_t>;
 
-// A live session. Everything here is replicated state.
+// What of a session the next checkpoint must have. Not replicated.
+struct SessionMarks {
+  std::uint8_t epoch = 0;       // The mark of the epoch in which it changed first, or 0.
+  bool in_base = false;         // The checkpoint before has it.
+  std::int64_t base_begin = 0;  // The checkpoint before has the replies [begin, end), ...
+  std::int64_t base_end = 0;
+  std::int64_t dropped_through =
+      0;  // ... some of those through this seq with a body dropped since.
+};
+
+// A live session. Everything but the marks is replicated state.
 struct Session {
   std::int64_t id = 0;          // The zxid of the entry that opened it.
   std::int32_t timeout_ms = 0;  // Silence after which the leader proposes its end.
@@ -43,6 +62,7 @@ struct Session {
   std::size_t reply_bytes = 0;  // Sum of the bodies in `replies`.
   // Paths of the znodes it owns, in order of creation. An index: the znodes themselves say it all.
   std::map<CreationOrder, std::string> ephemerals;
+  SessionMarks marks;
 };
 
 // What a request of a session is, by its seq.
@@ -109,7 +129,64 @@ class Sessions {
   void AddEphemeral(std::int64_t id, CreationOrder order, std::string_view path);
   void RemoveEphemeral(std::int64_t id, CreationOrder order);
 
+  // --- What changed, and freezing it: as DirtyZnodes does it for the tree ---
+
+  std::uint64_t dirty_rows() const { return dirty_rows_; }
+
+  std::uint64_t dirty_bytes() const { return dirty_bytes_; }
+
+  // Stored replies of all sessions.
+  std::uint64_t reply_count() const { return reply_count_; }
+
+  void BeginFreeze(FrozenRows* frozen);
+  // Captures sessions of about `rows_max` rows; returns of how many.
+  std::size_t FreezeSlice(std::size_t rows_max);
+
+  bool freeze_complete() const { return walked_ == frozen_touched_.size(); }
+
+  void EndFreeze();
+
+  // --- The slow scrub: as Tree does it ---
+
+  std::size_t ScrubSlice(std::size_t rows_max);
+
+  bool scrub_complete() const { return scrub_.place == ScrubPlace::kBehindAll; }
+
+  const Digest& scrubbed() const { return scrub_.sum; }
+
+  void EndScrub() { scrub_ = Scrub(); }
+
  private:
+  friend class StateLoader;
+  friend class TreeTestPeer;
+
+  enum class ScrubPlace : std::uint8_t { kNotRunning, kAtSession, kBehindAll };
+
+  struct Scrub {
+    ScrubPlace place = ScrubPlace::kNotRunning;
+    std::int64_t session = 0;  // kAtSession: the last one visited.
+    Digest sum;
+  };
+
+  // Every change of digest_ goes through these: an item of this session comes or goes.
+  void Include(const Session& session, const Digest& item);
+  void Exclude(const Session& session, const Digest& item);
+  bool Scrubbed(const Session& session) const;
+
+  // Before anything of the session's rows changes.
+  void Changing(Session& session) {
+    if (session.marks.epoch != current_) {
+      Touch(session);
+    }
+  }
+
+  void Touch(Session& session);
+  void Capture(Session& session);
+  // A reply comes, goes or loses its body; after Changing.
+  void NoteReply(const StoredReply& stored);
+  void NoteReplyGone(const Session& session, const StoredReply& stored);
+  void NoteReplyDropped(Session& session, const StoredReply& stored);
+
   static Digest SessionItem(const Session& session);
   static Digest ReplyItem(const Session& session, const StoredReply& stored);
 
@@ -121,6 +198,22 @@ class Sessions {
   std::map<std::int64_t, Session> sessions_;
   std::map<Bytes16, std::int64_t> by_nonce_;
   Digest digest_;
+  std::uint64_t reply_count_ = 0;
+
+  static constexpr std::uint8_t kMarkA = 1;
+  static constexpr std::uint8_t kMarkB = 2;
+  std::uint8_t current_ = kMarkA;
+  std::vector<std::int64_t> touched_;  // Each session that has the mark, and those that ended.
+  std::vector<FrozenSession> ended_;   // Those that ended and are in the checkpoint before.
+  std::uint64_t dirty_rows_ = 0;
+  std::uint64_t dirty_bytes_ = 0;
+
+  std::uint8_t frozen_mark_ = 0;  // 0: no freeze is running.
+  std::vector<std::int64_t> frozen_touched_;
+  std::size_t walked_ = 0;
+  FrozenRows* frozen_ = nullptr;
+
+  Scrub scrub_;
 };
 
 }  // namespace conclave::tree

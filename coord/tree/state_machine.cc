@@ -13,10 +13,6 @@
 namespace conclave::tree {
 namespace {
 
-// Part of the digest, and raised with its definition: members that define it differently must not
-// take each other for corrupt.
-constexpr std::int64_t kDigestVersion = 1;
-
 Reply Refusal(Code code, std::string message) {
   Reply reply;
   reply.code = code;
@@ -65,6 +61,14 @@ StateMachine::StateMachine(const Limits& limits) : limits_(limits), sessions_(li
 ApplyResult StateMachine::Apply(std::int64_t zxid, std::string_view bytes) {
   CHECK_GT(zxid, last_zxid_) << "entries are applied once and in order";
   ApplyResult result;
+  if (zxid >= kZxidEnd) {
+    result.fatal = Fatal{Fatal::Kind::kZxidExhausted,
+                         fmt::format("the entry at zxid {} is beyond 2^53, where numbers are no "
+                                     "longer exact for every client; import the data into a new "
+                                     "cluster",
+                                     zxid)};
+    return result;
+  }
   const tl::expected<Entry, DecodeError> entry = DecodeEntry(bytes);
   if (!entry.has_value()) {
     result.fatal = FatalFrom(entry.error(), zxid);
@@ -277,6 +281,7 @@ void StateMachine::Publish(const PublishMember& command, ApplyResult& result) {
                                              command.id, longest, limits_.address_bytes_max));
     return;
   }
+  dirty_members_.insert(command.id);
   MemberInfo& member = members_[command.id];
   if (member.zxid != 0) {
     members_digest_ -= MemberItem(command.id, member);
@@ -298,12 +303,8 @@ Digest StateMachine::MemberItem(std::uint64_t id, const MemberInfo& member) {
 Digest StateMachine::ClusterItem() const {
   DigestItem item(DigestItem::Kind::kCluster);
   item.Add(kDigestVersion).Add(feature_level_).Add(elapsed_ns_).Add(last_zxid_);
-  for (const std::size_t limit :
-       {limits_.path_bytes_max, limits_.component_bytes_max, limits_.depth_max,
-        limits_.value_bytes_max, limits_.multi_ops_max, limits_.ephemerals_per_session_max,
-        limits_.replies_per_session_max, limits_.reply_bytes_per_session_max,
-        limits_.address_bytes_max}) {
-    item.Add(static_cast<std::uint64_t>(limit));
+  for (const std::uint64_t limit : NumbersOf(limits_)) {
+    item.Add(limit);
   }
   return item.Finish();
 }
@@ -370,7 +371,7 @@ std::string StateMachine::Audit() const {
     std::size_t reply_bytes = 0;
     std::int64_t seq = session.last_seq - static_cast<std::int64_t>(session.replies.size());
     for (const StoredReply& stored : session.replies) {
-      reply_bytes += stored.body.size();
+      reply_bytes += stored.body().size();
       if (stored.seq != ++seq || stored.seq <= session.acked_through) {
         complain(fmt::format("session {} keeps reply {} out of place", id, stored.seq));
       }

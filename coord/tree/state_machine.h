@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "coord/tree/change.h"
 #include "coord/tree/command.h"
 #include "coord/tree/digest.h"
+#include "coord/tree/frozen_rows.h"
 #include "coord/tree/limits.h"
 #include "coord/tree/reply.h"
 #include "coord/tree/sessions.h"
@@ -37,6 +39,7 @@ struct Fatal {
     kUnknownFormat,
     kUnknownCommand,
     kUnknownFeatureLevel,
+    kZxidExhausted,  // The log has reached 2^53 (rule 9).
   };
   Kind kind = Kind::kMalformedEntry;
   std::string message;  // For the operator: what was met at which zxid, and what to do.
@@ -62,6 +65,17 @@ struct ApplyResult {
   std::vector<SessionEvent> session_events;
 };
 
+// What a slice of the slow scrub says.
+struct ScrubResult {
+  enum class State : std::uint8_t {
+    kRunning,   // Ask again for the next slice.
+    kClean,     // A pass is complete and all is well; the next slice begins another one.
+    kMismatch,  // A pass is complete: memory of this member has rotted, and `message` says where.
+  };
+  State state = State::kRunning;
+  std::string message;
+};
+
 // Role: all replicated state, and the only code that changes it. Pure: it reads no clock, draws no
 // random number, depends on no order of a hash table; the same entries at the same zxids give the
 // same replies, changes and digest at every member, in every process.
@@ -69,6 +83,16 @@ struct ApplyResult {
 // Nothing that a client can put into a command makes Apply throw or abort: everything is answered.
 // What stops a member is an entry that this build cannot read at all (ApplyResult::fatal), and a
 // broken invariant of our own (CHECK).
+//
+// Replaced as a whole: it neither moves nor copies, so hold it by unique_ptr, let a StateLoader
+// make the next one on any thread, and swap the pointers between two calls of Apply. Pointers and
+// references into the old one (Znode, Session, a running freeze or scrub) go with it; values and
+// FrozenRows that were handed out stay good. To destroy a million znodes takes tenths of a second:
+// hand the old one to another thread for that.
+//
+// Checkpoints: BeginFreeze, FreezeSlice until it says true, TakeFrozen; Apply goes on in between.
+// From the start and from each BeginFreeze on, the state keeps the keys of what changes (about 20
+// bytes and the key for each row), so something must freeze from time to time.
 //
 // Thread: the one that applies; it may read between two calls of Apply, on the same thread.
 class StateMachine {
@@ -116,7 +140,39 @@ class StateMachine {
   // time proportional to everything. Empty if all is well, else a sentence. For tests and scrubs.
   std::string Audit() const;
 
+  // --- Checkpoints ---
+
+  // How many rows have changed since the last BeginFreeze (or since the state was made or loaded),
+  // and about how many bytes of keys and values they have. What a checkpoint is triggered by; the
+  // state row, which is in every checkpoint, is not counted. O(1).
+  std::uint64_t dirty_rows() const;
+  std::uint64_t dirty_bytes() const;
+
+  // From here on Apply captures what it is about to change, as it is now. O(members).
+  // REQUIRES: no freeze is running.
+  void BeginFreeze();
+
+  // BeginFreeze was called and TakeFrozen was not yet.
+  bool freezing() const { return freezing_; }
+
+  // Captures about `rows_max` rows more, in about a microsecond each (a session goes with all its
+  // stored replies). True: all is captured. REQUIRES: freezing().
+  bool FreezeSlice(std::size_t rows_max);
+
+  // What was frozen. The caller must get it into a checkpoint, or stop: the next freeze will not
+  // have it again. REQUIRES: FreezeSlice said true.
+  FrozenRows TakeFrozen();
+
+  // --- The slow scrub (rule 15) ---
+
+  // Recomputes the digest of about `rows_max` rows more (a row of more than 4 KiB counts for
+  // several), in about a microsecond each, while Apply goes on between slices; compares with
+  // digest() at the end of a pass. What has rotted is found when the pass comes by, whether or not
+  // anything ever changes there.
+  ScrubResult ScrubSlice(std::size_t rows_max);
+
  private:
+  friend class StateLoader;
   friend class TreeTestPeer;
 
   void Execute(const Entry& entry, ApplyResult& result);
@@ -131,6 +187,8 @@ class StateMachine {
 
   static Digest MemberItem(std::uint64_t id, const MemberInfo& member);
   Digest ClusterItem() const;
+  StateRow MakeStateRow() const;
+  ScrubResult JudgeScrub() const;
 
   const Limits limits_;
   Tree tree_;
@@ -140,6 +198,12 @@ class StateMachine {
   std::int64_t last_zxid_ = 0;
   std::int64_t elapsed_ns_ = 0;
   std::int32_t feature_level_ = kFeatureLevelMin;
+
+  // Not replicated: what the next checkpoint must have.
+  std::set<std::uint64_t> dirty_members_;
+  FrozenRows frozen_;
+  bool freezing_ = false;
+  bool frozen_complete_ = false;
 };
 
 }  // namespace conclave::tree

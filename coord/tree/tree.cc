@@ -26,6 +26,7 @@ Znode InitialZnode(std::string_view name) { return Znode(Value::Make({}, name, "
 
 Tree::Tree() : root_(InitialZnode("")) {
   znode_count_ = 1;
+  dirty_.Created(root_, "/");
   digest_ += ValueItem("/", root_.value());
   AddInitial(root_, "zookeeper");
   const Znode& zookeeper = *FindChild(root_, "zookeeper");
@@ -40,7 +41,9 @@ void Tree::AddInitial(const Znode& parent, std::string_view name) {
   const auto [child, inserted] = parent.Promote().children.insert(InitialZnode(name));
   CHECK(inserted);
   ++znode_count_;
-  digest_ += ValueItem(JoinPath(parent_path, name), child->value());
+  const std::string path = JoinPath(parent_path, name);
+  digest_ += ValueItem(path, child->value());
+  dirty_.Created(*child, path);
 }
 
 // --- Reads ---
@@ -179,30 +182,32 @@ Tree::ParentBefore Tree::AddChild(const Znode& parent, std::string_view path, Va
                                   std::int64_t zxid) {
   const std::string_view parent_path = ParentPath(path);
   const ParentBefore before{!parent.is_directory(), parent.ccount(), parent.pzxid()};
-  digest_ -= ChildrenItem(parent_path, parent);
-  digest_ += ValueItem(path, *value);
+  dirty_.Changing(parent, parent_path);
+  Exclude(parent_path, ChildrenItem(parent_path, parent));
+  Include(path, ValueItem(path, *value));
   data_bytes_ += static_cast<std::uint64_t>(value->data_length());
   ++znode_count_;
 
   Directory& directory = parent.Promote();
-  const bool inserted = directory.children.insert(Znode(std::move(value))).second;
+  const auto [child, inserted] = directory.children.insert(Znode(std::move(value)));
   CHECK(inserted) << path;
+  dirty_.Created(*child, path);
   directory.ccount = static_cast<std::int32_t>(static_cast<std::uint32_t>(directory.ccount) + 1U);
   directory.pzxid = zxid;
-  digest_ += ChildrenItem(parent_path, parent);
+  Include(parent_path, ChildrenItem(parent_path, parent));
   return before;
 }
 
 void Tree::UndoAddChild(std::string_view path, const ParentBefore& before) {
   const Znode& parent = Parent(path);
-  RemoveChild(parent, path, before.pzxid);
+  RemoveChild(parent, path, before.pzxid);  // Notes the change of the parent, too.
   const std::string_view parent_path = ParentPath(path);
-  digest_ -= ChildrenItem(parent_path, parent);
+  Exclude(parent_path, ChildrenItem(parent_path, parent));
   parent.directory().ccount = before.ccount;
   if (before.was_leaf) {
     parent.Demote();
   }
-  digest_ += ChildrenItem(parent_path, parent);
+  Include(parent_path, ChildrenItem(parent_path, parent));
 }
 
 Znode Tree::RemoveChild(const Znode& parent, std::string_view path, std::int64_t zxid) {
@@ -211,16 +216,18 @@ Znode Tree::RemoveChild(const Znode& parent, std::string_view path, std::int64_t
   const auto found = directory.children.find(BaseName(path));
   CHECK(found != directory.children.end()) << path;
   CHECK_EQ(found->num_children(), 0) << path;
-  digest_ -= ChildrenItem(parent_path, parent);
-  digest_ -= ValueItem(path, found->value());
-  digest_ -= ChildrenItem(path, *found);
+  dirty_.Changing(parent, parent_path);
+  dirty_.Removing(*found, path);
+  Exclude(parent_path, ChildrenItem(parent_path, parent));
+  Exclude(path, ValueItem(path, found->value()));
+  Exclude(path, ChildrenItem(path, *found));
   data_bytes_ -= static_cast<std::uint64_t>(found->value().data_length());
   --znode_count_;
 
   Znode child(std::move(const_cast<Znode&>(*found)));
   directory.children.erase(found);  // By position: compares no names any more.
   directory.pzxid = zxid;
-  digest_ += ChildrenItem(parent_path, parent);
+  Include(parent_path, ChildrenItem(parent_path, parent));
   return child;
 }
 
@@ -228,20 +235,25 @@ void Tree::UndoRemoveChild(std::string_view path, Znode child, std::int64_t pzxi
   const Znode& parent = Parent(path);
   const std::string_view parent_path = ParentPath(path);
   Directory& directory = parent.directory();
-  digest_ -= ChildrenItem(parent_path, parent);
-  digest_ += ValueItem(path, child.value());
-  digest_ += ChildrenItem(path, child);
+  dirty_.Changing(parent, parent_path);
+  Exclude(parent_path, ChildrenItem(parent_path, parent));
+  Include(path, ValueItem(path, child.value()));
+  Include(path, ChildrenItem(path, child));
   data_bytes_ += static_cast<std::uint64_t>(child.value().data_length());
   ++znode_count_;
-  CHECK(directory.children.insert(std::move(child)).second) << path;
+  const auto [at, inserted] = directory.children.insert(std::move(child));
+  CHECK(inserted) << path;
+  dirty_.Created(*at, path);
   directory.pzxid = pzxid;
-  digest_ += ChildrenItem(parent_path, parent);
+  Include(parent_path, ChildrenItem(parent_path, parent));
 }
 
 ValueRef Tree::ReplaceValue(const Znode& znode, std::string_view path, ValueRef value) {
-  digest_ -= ValueItem(path, znode.value());
+  dirty_.Changing(znode, path);
+  dirty_.Replaced(znode.value().data_length(), value->data_length());
+  Exclude(path, ValueItem(path, znode.value()));
   data_bytes_ -= static_cast<std::uint64_t>(znode.value().data_length());
-  digest_ += ValueItem(path, *value);
+  Include(path, ValueItem(path, *value));
   data_bytes_ += static_cast<std::uint64_t>(value->data_length());
   return znode.ExchangeValue(std::move(value));
 }

@@ -11,6 +11,7 @@
 
 #include "coord/tree/code.h"
 #include "coord/tree/digest.h"
+#include "coord/tree/dirty_znodes.h"
 #include "coord/tree/stat.h"
 #include "coord/tree/value.h"
 #include "coord/tree/znode.h"
@@ -109,8 +110,44 @@ class Tree {
   // Replaces the value of `znode`, which lies at `path`; returns the old one. Its own inverse.
   ValueRef ReplaceValue(const Znode& znode, std::string_view path, ValueRef value);
 
+  // --- What changed: see DirtyZnodes. Every change above is noted there by itself. ---
+
+  DirtyZnodes& dirty() { return dirty_; }
+
+  const DirtyZnodes& dirty() const { return dirty_; }
+
+  // --- The slow scrub: recomputes the digest piece by piece while changes go on. A change behind
+  // the place that it has reached adjusts the sum by what it adjusts digest() by; one ahead of it
+  // will be seen. ---
+
+  // Goes on over about `rows_max` znodes (one with more than 4 KiB of data counts for several);
+  // returns how many. The first call after EndScrub begins anew.
+  std::size_t ScrubSlice(std::size_t rows_max);
+
+  // All znodes have been visited; changes still adjust the sum.
+  bool scrub_complete() const { return scrub_.place == ScrubPlace::kBehindAll; }
+
+  // The digest as recomputed. REQUIRES: scrub_complete().
+  const Digest& scrubbed() const { return scrub_.sum; }
+
+  void EndScrub() { scrub_ = Scrub(); }
+
  private:
+  friend class TreeLoader;
   friend class TreeTestPeer;
+
+  enum class ScrubPlace : std::uint8_t { kNotRunning, kAtPath, kBehindAll };
+
+  struct Scrub {
+    ScrubPlace place = ScrubPlace::kNotRunning;
+    std::string path;  // kAtPath: the last one visited.
+    Digest sum;
+  };
+
+  // Every change of digest_ goes through these: the item of the znode at `path` comes or goes.
+  void Include(std::string_view path, const Digest& item);
+  void Exclude(std::string_view path, const Digest& item);
+  bool Scrubbed(std::string_view path) const;
 
   // What `znode` at `path` adds to the digest: by its value, and by its children.
   static Digest ValueItem(std::string_view path, const Value& value);
@@ -126,6 +163,8 @@ class Tree {
   std::size_t znode_count_ = 0;
   std::uint64_t data_bytes_ = 0;
   Digest digest_;
+  DirtyZnodes dirty_;
+  Scrub scrub_;
 };
 
 template <typename Visitor>

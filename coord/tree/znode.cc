@@ -6,7 +6,9 @@
 
 namespace conclave::tree {
 
-static_assert(alignof(Value) >= 2 && alignof(Directory) >= 2, "the lowest bit is the tag");
+static_assert(alignof(Value) >= 8 && alignof(Directory) >= 8 &&
+                  __STDCPP_DEFAULT_NEW_ALIGNMENT__ >= 8,
+              "the lowest three bits are tags");
 static_assert(sizeof(Znode) == 8);
 
 Znode::Znode(ValueRef value) noexcept
@@ -23,9 +25,7 @@ Znode::~Znode() {
   }
 }
 
-Directory& Znode::directory() const {
-  return *reinterpret_cast<Directory*>(bits_ & ~std::uintptr_t{1});
-}
+Directory& Znode::directory() const { return *reinterpret_cast<Directory*>(bits_ & ~kTags); }
 
 const Value& Znode::value() const { return is_directory() ? *directory().value : *leaf(); }
 
@@ -66,7 +66,7 @@ ValueRef Znode::ExchangeValue(ValueRef value) const {
     return std::exchange(directory().value, std::move(value));
   }
   ValueRef old(leaf());  // Takes over the reference that this entry held.
-  bits_ = reinterpret_cast<std::uintptr_t>(std::exchange(value.value_, nullptr));
+  bits_ = reinterpret_cast<std::uintptr_t>(std::exchange(value.value_, nullptr)) | marks();
   return old;
 }
 
@@ -75,7 +75,7 @@ Directory& Znode::Promote() const {
     auto* directory = new Directory;
     directory->pzxid = leaf()->czxid();
     directory->value = ValueRef(leaf());
-    bits_ = reinterpret_cast<std::uintptr_t>(directory) | 1U;
+    bits_ = reinterpret_cast<std::uintptr_t>(directory) | kDirectory | marks();
   }
   return directory();
 }
@@ -83,7 +83,7 @@ Directory& Znode::Promote() const {
 void Znode::Demote() const {
   Directory* old = &directory();
   CHECK(old->children.empty());
-  bits_ = reinterpret_cast<std::uintptr_t>(std::exchange(old->value.value_, nullptr));
+  bits_ = reinterpret_cast<std::uintptr_t>(std::exchange(old->value.value_, nullptr)) | marks();
   delete old;
 }
 

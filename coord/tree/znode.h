@@ -15,7 +15,7 @@ struct Directory;
 // Role: one entry of an index of children, eight bytes. It owns either a Value or, for a znode that
 // ever had children, a Directory that holds the Value; the lowest bit of the pointer says which.
 // Most znodes of a large tree are leaves, and this way a leaf costs its one allocation and a
-// pointer.
+// pointer. The next two bits are the marks of DirtyZnodes: not part of the replicated state.
 //
 // Thread: the one that applies, like the tree.
 //
@@ -51,16 +51,29 @@ class Znode {
   std::int32_t num_children() const;
   Stat stat() const;
 
+  // Whether it ever had a child.
+  bool is_directory() const { return (bits_ & kDirectory) != 0; }
+
  private:
+  friend class DirtyZnodes;
   friend class Tree;
+  friend class TreeLoader;
   friend class TreeTestPeer;
 
-  bool is_directory() const { return (bits_ & 1U) != 0; }
+  static constexpr std::uintptr_t kDirectory = 1;
+  static constexpr std::uintptr_t kMarkA = 2;
+  static constexpr std::uintptr_t kMarkB = 4;
+  static constexpr std::uintptr_t kTags = kDirectory | kMarkA | kMarkB;
+
+  // The marks of DirtyZnodes; they stay when the value is exchanged, or a leaf becomes a directory.
+  std::uintptr_t marks() const { return bits_ & (kMarkA | kMarkB); }
+
+  void SetMarks(std::uintptr_t marks) const { bits_ = (bits_ & ~(kMarkA | kMarkB)) | marks; }
 
   // REQUIRES: is_directory().
   Directory& directory() const;
 
-  const Value* leaf() const { return reinterpret_cast<const Value*>(bits_); }
+  const Value* leaf() const { return reinterpret_cast<const Value*>(bits_ & ~kTags); }
 
   // Replaces the value and returns the old one. REQUIRES: the same name.
   ValueRef ExchangeValue(ValueRef value) const;

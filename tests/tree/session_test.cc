@@ -272,11 +272,11 @@ TEST_F(SessionTest, PastTheBytesTheOldestBodyGoes) {
   const std::int64_t first_zxid = machine.zxid;
   machine.Create(session, "/" + name + "/" + name);
   EXPECT_EQ(Find(session).reply_bytes,
-            Find(session).replies[0].body.size() + Find(session).replies[1].body.size());
-  EXPECT_FALSE(Find(session).replies[0].dropped);
+            Find(session).replies[0].body().size() + Find(session).replies[1].body().size());
+  EXPECT_FALSE(Find(session).replies[0].dropped());
   machine.Create(session, "/a" + name);
-  EXPECT_TRUE(Find(session).replies[0].dropped);
-  EXPECT_FALSE(Find(session).replies[1].dropped);
+  EXPECT_TRUE(Find(session).replies[0].dropped());
+  EXPECT_FALSE(Find(session).replies[1].dropped());
   EXPECT_LE(Find(session).reply_bytes, 1100U);
   const ApplyResult dropped = Send(session, 1, Create{"/" + name});
   EXPECT_TRUE(dropped.duplicate);
