@@ -49,8 +49,8 @@ DEFINE_uint64(log_bytes_max, std::uint64_t{8} << 30,
               "size of the log at which writes are refused (there is no compaction yet)");
 DEFINE_uint64(log_reserve_bytes, std::uint64_t{64} << 20,
               "room past --log_bytes_max for deletes and ends of sessions");
-DEFINE_uint64(free_space_min_bytes, std::uint64_t{256} << 20,
-              "free space on the disk below which writes but deletes are refused");
+DEFINE_uint64(free_space_min_bytes, std::uint64_t{1} << 30,
+              "free space on the disk below which creates and sets are refused");
 DEFINE_uint64(free_space_reserve_bytes, std::uint64_t{64} << 20,
               "free space on the disk below which all writes are refused");
 DEFINE_uint64(pending_bytes_max, std::uint64_t{64} << 20,
@@ -212,6 +212,17 @@ void FillServerOptions(server::Options& options) {
   options.watch_window_bytes = FLAGS_watch_window_bytes;
 }
 
+// What a throw-away member keeps free: it should run on a small disk, too.
+void FillDevRoom(server::Options& options) {
+  constexpr std::uint64_t kDevFreeMin = std::uint64_t{32} << 20;
+  constexpr std::uint64_t kDevReserve = std::uint64_t{8} << 20;
+  if (gflags::GetCommandLineFlagInfoOrDie("free_space_min_bytes").is_default &&
+      gflags::GetCommandLineFlagInfoOrDie("free_space_reserve_bytes").is_default) {
+    options.free_space_min_bytes = kDevFreeMin;
+    options.free_space_reserve_bytes = kDevReserve;
+  }
+}
+
 // --dev: what has not been said is filled in for one member on its own.
 tl::expected<void, Problem> FillDev(server::Options& options) {
   if (!FLAGS_members.empty() || !FLAGS_data_dir.empty() || FLAGS_id > 1) {
@@ -221,6 +232,7 @@ tl::expected<void, Problem> FillDev(server::Options& options) {
   }
   options.id = 1;
   options.members = {{1, "127.0.0.1:0"}};
+  FillDevRoom(options);
   const char* tmp = std::getenv("TMPDIR");
   std::string name = fmt::format("{}/conclaved-dev-XXXXXX", tmp != nullptr ? tmp : "/tmp");
   if (mkdtemp(name.data()) == nullptr) {

@@ -309,6 +309,7 @@ void Fill(idl::PeerMessage& wire, const server::MemberReport& m) {
   w.windowBegin.zxid = m.window_begin.zxid;
   w.windowBegin.ordinal = m.window_begin.ordinal;
   w.featureLevelMax = m.feature_level_max;
+  w.room = static_cast<idl::DiskRoom::type>(m.room);
   wire.__set_memberReport(w);
 }
 
@@ -321,6 +322,10 @@ PeerMessage Take(const idl::MemberReport& w) {
   m.leader = Bits(w.leader);
   m.window_begin = {w.windowBegin.zxid, w.windowBegin.ordinal};
   m.feature_level_max = w.featureLevelMax;
+  // A state that this build does not know is told by a newer one: taken for the worst.
+  m.room = w.room == idl::DiskRoom::PLENTY  ? server::Room::kPlenty
+           : w.room == idl::DiskRoom::SHORT ? server::Room::kShort
+                                            : server::Room::kFull;
   return m;
 }
 

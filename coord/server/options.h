@@ -75,9 +75,9 @@ struct Options {
   std::uint64_t log_bytes_max = std::uint64_t{8} << 30;
   std::uint64_t log_reserve_bytes = std::uint64_t{64} << 20;
   // --free_space_min_bytes, --free_space_reserve_bytes: with less room than the first on the disk
-  // writes are refused in the same way, with less than the second also deletes and sessions; always
-  // before the log is touched.
-  std::uint64_t free_space_min_bytes = std::uint64_t{256} << 20;
+  // creates and sets are refused, with less than the second also deletes and sessions; always
+  // before the log is touched. Both end by themselves.
+  std::uint64_t free_space_min_bytes = std::uint64_t{1} << 30;
   std::uint64_t free_space_reserve_bytes = std::uint64_t{64} << 20;
 
   // --- watches ----------------------------------------------------------------------------------

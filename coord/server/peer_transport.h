@@ -12,6 +12,7 @@
 
 #include "consensus/messages.h"
 #include "consensus/types.h"
+#include "coord/server/room.h"
 #include "coord/server/status.h"
 #include "coord/tree/watch_window.h"
 
@@ -74,6 +75,7 @@ struct MemberReport {
   raft::MemberId leader = 0;  // 0: none known
   tree::Cursor window_begin;  // changes after this one are remembered
   std::int32_t feature_level_max = 0;
+  Room room = Room::kPlenty;  // of the sender's own disk and log
 };
 
 using PeerMessage = std::variant<raft::Message, Forward, ForwardRejected, TouchBatch, TouchAck,

@@ -45,12 +45,6 @@ std::size_t BytesOf(const tree::Command& command) {
   return bytes;
 }
 
-// Frees more than it takes: let through when there is little room.
-bool Releases(const tree::Command& command) {
-  return std::holds_alternative<tree::Delete>(command) ||
-         std::holds_alternative<tree::CloseSession>(command);
-}
-
 bool FromClient(const tree::Command& command) {
   return std::holds_alternative<tree::Create>(command) ||
          std::holds_alternative<tree::Delete>(command) ||
@@ -137,6 +131,9 @@ std::optional<Failure> Server::Core::Closed(const Caller& caller) const {
   if (!broken_.empty()) {
     return MakeFailure(tree::Code::kCorruption, broken_);
   }
+  if (Starving() && MajorityRoom() != Room::kFull) {
+    return MakeFailure(tree::Code::kUnavailable, own_room_.reason);
+  }
   if (caller.cluster && *caller.cluster != hello_.cluster && hello_.cluster != raft::ClusterId{}) {
     return MakeFailure(tree::Code::kInvalidArgument,
                        "this is another cluster than the one that the client knows");
@@ -160,9 +157,9 @@ std::optional<Failure> Server::Core::RefuseWrite(const Caller& caller, const tre
   if (!split_.empty()) {
     return MakeFailure(tree::Code::kUnavailable, split_);
   }
-  const bool releases = Releases(command);
-  if (!(releases ? reserve_ : room_)) {
-    return MakeFailure(tree::Code::kNoSpace, no_room_reason_);
+  const bool releases = PassesWhenShort(command);
+  if (auto full = RefuseForRoom(releases ? Room::kFull : Room::kShort)) {
+    return full;
   }
   // An eighth on top is kept for what makes load go away.
   const std::size_t share = releases ? 8 : 0;
@@ -199,8 +196,8 @@ void Server::Core::OpenSession(OpenSessionRequest request, Callback<OpenSessionR
     fail(MakeFailure(tree::Code::kUnavailable, split_));
     return;
   }
-  if (!reserve_) {
-    fail(MakeFailure(tree::Code::kNoSpace, no_room_reason_));
+  if (auto full = RefuseForRoom(Room::kFull)) {
+    fail(std::move(*full));
     return;
   }
   if (admitted_count_ >= options_.pending_requests_max) {

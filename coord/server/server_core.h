@@ -2,7 +2,8 @@
 //
 // The parts know nothing of each other; what one needs of another goes through here. The methods
 // are spread over files by what they are about: server.cc (start, stop), server_turn.cc (a turn of
-// the loop: consensus, apply, time), server_peers.cc (links to peers, digests, reports),
+// the loop: consensus, apply, time), server_room.cc (what a full disk refuses), server_peers.cc
+// (links to peers, digests, reports),
 // server_sessions.cc (who is alive), server_calls.cc and server_watches.cc (what doors ask),
 // server_status.cc (looks).
 #pragma once
@@ -22,6 +23,7 @@
 #include "coord/server/homes.h"
 #include "coord/server/raft_driver.h"
 #include "coord/server/read_path.h"
+#include "coord/server/room.h"
 #include "coord/server/server.h"
 #include "coord/server/session_expiry.h"
 #include "coord/server/session_lanes.h"
@@ -116,12 +118,17 @@ class Server::Core final : public PeerTransport::Handler {
   void OnSessionEvent(const tree::SessionEvent& event);
   void AfterApply();
   std::pair<std::int64_t, std::int64_t> Stamp();
-  bool HasRoom(const std::string& entry) const;
-  void CheckRoom(bool look_at_disk);
   void CheckLeader(std::int64_t now_ns);
   void Deliver(std::function<void()> reply);
 
   std::int64_t NowNs() const { return scope_.NowNs(); }
+
+  // --- server_room.cc ---
+  bool HasRoom(const std::string& entry) const;
+  void CheckRoom(bool look_at_disk);
+  std::optional<Failure> RefuseForRoom(Room at) const;
+  Room MajorityRoom() const;
+  bool Starving() const;
 
   // --- server_peers.cc ---
   void Report();
@@ -207,11 +214,12 @@ class Server::Core final : public PeerTransport::Handler {
   std::string split_;   // digests differ without a majority: writes are refused
   raft::Index undecided_index_ = 0;  // where digests differ and a report is missing; 0: nowhere
   std::int64_t undecided_since_ns_ = 0;
-  bool room_ = true;              // the log takes writes
-  bool reserve_ = true;           // it takes at least deletes and closes
+  RoomOfMember own_room_;      // of this member's disk and log
+  Room room_ = Room::kPlenty;  // what may be proposed: as a leader, also a majority's room counts
+  Room majority_room_ = Room::kPlenty;  // at a leader, when last looked at
+  std::string no_room_reason_;    // why not everything may be, or this member's own want of room
   std::uint64_t free_bytes_ = 0;  // on the disk, when last looked at
-  std::string no_room_reason_;
-  bool cut_off_ = false;  // no leader heard for so long that polls were dropped
+  bool cut_off_ = false;          // no leader heard for so long that polls were dropped
   std::int64_t stop_deadline_ns_ = 0;
   std::function<void()> stop_done_;
 

@@ -16,6 +16,11 @@ constexpr std::int64_t kUndecidedNs = 1'000 * kNsPerMs;
 
 constexpr raft::ClusterId kNoCluster{};
 
+bool HoldsEntries(const raft::Message& message) {
+  const auto* append = std::get_if<raft::AppendEntries>(&message);
+  return append != nullptr && !append->entries.empty();
+}
+
 }  // namespace
 
 void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {
@@ -23,6 +28,9 @@ void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {
     return;
   }
   if (auto* raft = std::get_if<raft::Message>(&message)) {
+    if (Starving() && HoldsEntries(*raft)) {
+      return;  // heartbeats come by themselves, so the leader is still heard
+    }
     driver_->Step(from, std::move(*raft), NowNs());
   } else if (auto* forward = std::get_if<Forward>(&message)) {
     writes_->OnForward(from, std::move(*forward));
@@ -137,6 +145,7 @@ void Server::Core::Report() {
   report.leader = raft.leader();
   report.window_begin = homes_->hub().window().begin();
   report.feature_level_max = tree::kFeatureLevelMax;
+  report.room = own_room_.room;
   for (const auto& [id, peer] : peers_) {
     if (peer.connected) {
       seams_.transport->Send(id, report);
@@ -155,8 +164,9 @@ void Server::Core::RefreshHello() {
 // Status pages and leader hints need to know where this member is reached; an entry tells them.
 void Server::Core::PublishSelf() {
   const std::int64_t now_ns = NowNs();
-  if (leader_ == 0 || now_ns < next_publish_ns_ || stopping_ || !broken_.empty() || !room_ ||
-      applier_->applied() < driver_->raft().commitIndex() || applier_->applied() == 0) {
+  if (leader_ == 0 || now_ns < next_publish_ns_ || stopping_ || !broken_.empty() ||
+      room_ != Room::kPlenty || applier_->applied() < driver_->raft().commitIndex() ||
+      applier_->applied() == 0) {
     return;
   }
   const auto& members = applier_->machine().members();

@@ -168,7 +168,7 @@ void Server::Core::ExpireSessions() {
   if (!expiry_.leading() || !broken_.empty()) {
     return;
   }
-  const bool can_write = reserve_ && split_.empty();
+  const bool can_write = room_ != Room::kFull && split_.empty();
   for (const std::int64_t session : expiry_.Due(NowNs(), can_write, kExpirePerBucket)) {
     LOG(INFO) << "session.expired session=" << session << " member=" << options_.id;
     // Refused for what is pending: reported again a little later.

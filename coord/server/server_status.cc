@@ -56,6 +56,9 @@ std::string Server::Core::UnreadyReason() const {
     }
     return "no leader is known";
   }
+  if (Starving()) {
+    return own_room_.reason;
+  }
   if (applier_->applied() == 0 || applier_->applied() < raft.commitIndex) {
     return fmt::format("catching up: applied {} of {}", applier_->applied(), raft.commitIndex);
   }

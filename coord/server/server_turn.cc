@@ -208,57 +208,6 @@ std::pair<std::int64_t, std::int64_t> Server::Core::Stamp() {
   return {seams_.wall_clock->NowMs(), elapsed_ns};
 }
 
-// Deletes still pass when room is short, and with them sessions, without which nobody could delete:
-// they are how room is made one day.
-bool Server::Core::HasRoom(const std::string& entry) const {
-  if (!split_.empty()) {
-    return false;
-  }
-  if (room_) {
-    return true;
-  }
-  const auto decoded = tree::DecodeEntry(entry);
-  return reserve_ && decoded &&
-         (std::holds_alternative<tree::Delete>(decoded->command) ||
-          std::holds_alternative<tree::OpenSession>(decoded->command) ||
-          std::holds_alternative<tree::CloseSession>(decoded->command));
-}
-
-void Server::Core::CheckRoom(bool look_at_disk) {
-  const std::uint64_t bytes = store_->log_bytes();
-  if (look_at_disk) {
-    free_bytes_ = seams_.free_space();
-  }
-  const std::uint64_t free_bytes = free_bytes_;
-  const bool had_room = room_;
-  const bool disk = free_bytes >= options_.free_space_min_bytes;
-  room_ = disk && bytes < options_.log_bytes_max;
-  reserve_ = free_bytes >= options_.free_space_reserve_bytes &&
-             bytes < options_.log_bytes_max + options_.log_reserve_bytes;
-  if (room_) {
-    no_room_reason_.clear();
-  } else if (!reserve_) {
-    no_room_reason_ = fmt::format(
-        "the disk has {} bytes left, --free_space_reserve_bytes={}, and the log holds {}: all "
-        "writes "
-        "are refused",
-        free_bytes, options_.free_space_reserve_bytes, bytes);
-  } else if (!disk) {
-    no_room_reason_ = fmt::format(
-        "the disk has {} bytes left, --free_space_min_bytes={}: writes but deletes are refused",
-        free_bytes, options_.free_space_min_bytes);
-  } else {
-    no_room_reason_ =
-        fmt::format("the log holds {} bytes, --log_bytes_max={}: writes but deletes are refused",
-                    bytes, options_.log_bytes_max);
-  }
-  if (had_room && !room_) {
-    LOG(ERROR) << "log.no_room member=" << options_.id << " reason=" << no_room_reason_;
-  } else if (!had_room && room_) {
-    LOG(INFO) << "log.room_again member=" << options_.id;
-  }
-}
-
 void Server::Core::Deliver(std::function<void()> reply) {
   outbox_.push_back(std::move(reply));
   if (!delivering_) {

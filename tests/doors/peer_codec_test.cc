@@ -189,6 +189,7 @@ TEST(PeerCodec, MemberReportWithEveryRole) {
     m.leader = 4;
     m.window_begin = {5, 6};
     m.feature_level_max = 7;
+    m.room = role == server::MemberRole::kLeader ? server::Room::kShort : server::Room::kFull;
     const auto back = TravelServer(m);
     EXPECT_EQ(back.role, role);
     EXPECT_EQ(back.term, 1U);
@@ -197,6 +198,7 @@ TEST(PeerCodec, MemberReportWithEveryRole) {
     EXPECT_EQ(back.leader, 4U);
     EXPECT_EQ(back.window_begin, (tree::Cursor{5, 6}));
     EXPECT_EQ(back.feature_level_max, 7);
+    EXPECT_EQ(back.room, m.room);
   }
 }
 

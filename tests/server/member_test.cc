@@ -54,33 +54,6 @@ TEST(MemberTest, TheBoundOnTheLogRefusesWritesButNotDeletesAndCloses) {
   EXPECT_EQ(client.Close().code(), Code::kOk);
 }
 
-TEST(MemberTest, AFullDiskRefusesWritesBeforeTheLogIsTouched) {
-  Cluster cluster(Tuned([](Options&) {}, 1));
-  cluster.StartAll();
-  ASSERT_EQ(cluster.AwaitLeader(), 1U);
-  Client client(&cluster, 1);
-  ASSERT_TRUE(client.Open());
-  ASSERT_TRUE(client.Create("/a").ok());
-  const auto leave = [&](std::uint64_t bytes) {
-    cluster.SetFreeSpace(1, bytes);
-    cluster.RunMs(300);  // the next look at the disk
-  };
-  leave(std::uint64_t{255} << 20);  // below --free_space_min_bytes
-  EXPECT_EQ(client.Set("/a", "1").code(), Code::kNoSpace);
-  EXPECT_TRUE(client.Get("/a").ok());
-  Client another(&cluster, 1, 5);
-  ASSERT_TRUE(another.Open());
-  ASSERT_TRUE(client.Delete("/a").ok()) << "what makes room goes on";
-  leave(std::uint64_t{63} << 20);  // below --free_space_reserve_bytes
-  EXPECT_EQ(client.Delete("/zookeeper").code(), Code::kNoSpace);
-  Client late(&cluster, 1, 6);
-  EXPECT_EQ(late.TryOpen(1000).code(), Code::kNoSpace);
-  EXPECT_TRUE(client.Get("/").ok());
-  leave(std::uint64_t{1} << 40);
-  EXPECT_EQ(client.Create("/a").code(), Code::kOk)
-      << "the refused write was not executed, so its number is still free";
-}
-
 TEST(MemberTest, OverloadIsRefusedAndWhatRelievesItIsNot) {
   Cluster cluster(Tuned([](Options& options) { options.pending_requests_max = 16; }, 1));
   cluster.StartAll();

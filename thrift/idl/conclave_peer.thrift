@@ -201,6 +201,13 @@ struct DigestReport {
   2: i64 digest,
 }
 
+/** Whether the sender's disk takes what grows, and whether it takes anything. */
+enum DiskRoom {
+  PLENTY = 0,
+  SHORT = 1,
+  FULL = 2,
+}
+
 /**
  * What the sender is up to; sent once a second and when the role changes. For status pages, and to
  * send a client to a member that remembers further back.
@@ -215,6 +222,7 @@ struct MemberReport {
   /** Changes after this one are remembered. */
   6: conclave_types.Cursor windowBegin,
   7: i32 featureLevelMax,
+  8: DiskRoom room = DiskRoom.PLENTY,
 }
 
 /** Exactly one of the fields. One that the reader does not know reads as none and is ignored. */
