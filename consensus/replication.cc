@@ -431,6 +431,9 @@ void Raft::Core::StoreEntries(MemberId from, const AppendEntries& message) {
 void Raft::Core::Reject(MemberId from, const AppendEntries& message) {
   ++counters_.appends_rejected;
   const EntryId hint = log_.LastAtOrBelow(message.prevLogIndex, message.prevLogTerm, commitIndex_);
+  if (log_.failure()) {
+    return;  // What it cannot read, a member says nothing about.
+  }
   Send(from, AppendEntriesReply{hard_.currentTerm,
                                 false,
                                 {},
