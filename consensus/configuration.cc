@@ -1,12 +1,16 @@
 #include "consensus/configuration.h"
 
 #include <algorithm>
+#include <utility>
+
+#include <glog/logging.h>
 
 namespace conclave::raft {
 namespace {
 
-constexpr char kFormat = 1;
-constexpr std::size_t kMemberBytes = 17;
+constexpr char kFormat = 2;
+constexpr char kFormatWithoutAddresses = 1;
+constexpr std::size_t kMemberBytes = 17;  // of format 1; format 2 adds the address
 
 void PutFixed(std::string& out, std::uint64_t value, int bytes) {
   for (int i = 0; i < bytes; ++i) {
@@ -25,6 +29,22 @@ std::uint64_t TakeFixed(std::string_view& in, std::size_t bytes) {
 }
 
 }  // namespace
+
+const char* ToString(MemberKind kind) {
+  switch (kind) {
+    case MemberKind::kVoter:
+      return "voter";
+    case MemberKind::kLearner:
+      return "learner";
+    case MemberKind::kObserver:
+      return "observer";
+  }
+  return "unknown";
+}
+
+Member* Configuration::Find(MemberId id) {
+  return const_cast<Member*>(std::as_const(*this).Find(id));
+}
 
 const Member* Configuration::Find(MemberId id) const {
   const auto found =
@@ -50,46 +70,59 @@ std::size_t Configuration::voter_count() const {
 }
 
 std::string Configuration::Encode() const {
+  CHECK_LE(members.size(), kMembersMax);
   std::string out;
-  out.reserve(1 + clusterId.size() + 4 + members.size() * kMemberBytes);
+  out.reserve(1 + clusterId.size() + 4 + members.size() * (kMemberBytes + 32));
   out.push_back(kFormat);
   out.append(reinterpret_cast<const char*>(clusterId.data()), clusterId.size());
   PutFixed(out, members.size(), 4);
   for (const Member& member : members) {
+    CHECK_LE(member.peer_address.size(), kAddressBytesMax);
     PutFixed(out, member.id, 8);
     PutFixed(out, member.incarnation, 8);
     PutFixed(out, static_cast<std::uint64_t>(member.kind), 1);
+    PutFixed(out, member.peer_address.size(), 1);
+    out += member.peer_address;
   }
   return out;
 }
 
 std::optional<Configuration> Configuration::Decode(std::string_view bytes) {
   Configuration result;
-  if (bytes.size() < 1 + result.clusterId.size() + 4 || bytes.front() != kFormat) {
+  if (bytes.size() < 1 + result.clusterId.size() + 4 ||
+      (bytes.front() != kFormat && bytes.front() != kFormatWithoutAddresses)) {
     return std::nullopt;
   }
+  const bool has_addresses = bytes.front() == kFormat;
   bytes.remove_prefix(1);
   for (std::uint8_t& byte : result.clusterId) {
     byte = static_cast<std::uint8_t>(TakeFixed(bytes, 1));
   }
   const std::uint64_t count = TakeFixed(bytes, 4);
-  if (bytes.size() != count * kMemberBytes) {
+  if (count > kMembersMax) {
     return std::nullopt;
   }
+  const std::size_t fixed = kMemberBytes + (has_addresses ? 1 : 0);
   MemberId previous = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
+    if (bytes.size() < fixed) {
+      return std::nullopt;
+    }
     Member member;
     member.id = TakeFixed(bytes, 8);
     member.incarnation = TakeFixed(bytes, 8);
     const std::uint64_t kind = TakeFixed(bytes, 1);
-    if (member.id <= previous || kind < 1 || kind > 3) {
+    const std::size_t address = has_addresses ? TakeFixed(bytes, 1) : 0;
+    if (member.id <= previous || kind < 1 || kind > 3 || bytes.size() < address) {
       return std::nullopt;
     }
     member.kind = static_cast<MemberKind>(kind);
+    member.peer_address = bytes.substr(0, address);
+    bytes.remove_prefix(address);
     previous = member.id;
-    result.members.push_back(member);
+    result.members.push_back(std::move(member));
   }
-  if (result.voter_count() == 0) {
+  if (!bytes.empty() || result.voter_count() == 0) {
     return std::nullopt;
   }
   return result;

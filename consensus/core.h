@@ -3,8 +3,8 @@
 // The inside of Raft. Not for users: include raft.h.
 //
 // One class, whose parts are in one file each: raft.cc (inputs, Ready), election.cc, replication.cc
-// (leader and follower side of AppendEntries), snapshot.cc, read_index.cc, invariants.cc
-// (CheckSelf).
+// (leader and follower side of AppendEntries), snapshot.cc, read_index.cc, membership.cc,
+// transfer.cc, invariants.cc (CheckSelf).
 
 #include <deque>
 #include <map>
@@ -31,6 +31,8 @@ class Raft::Core {
   tl::expected<EntryId, ProposeError> Propose(
       std::span<const std::shared_ptr<const std::string>> commands);
   tl::expected<ReadId, ReadError> ReadIndex();
+  tl::expected<EntryId, ConfigChangeError> ProposeConfigChange(const ConfigChange& change);
+  tl::expected<void, TransferError> TransferLeadership(MemberId to);
   void Persisted(PersistId id);
   void Applied(Index index);
   std::optional<SnapshotMeta> MetaAt(Index index) const;
@@ -66,10 +68,14 @@ class Raft::Core {
 
   bool log_empty() const { return log_.lastIndex() == 0; }
 
-  /// May vote and campaign: the log names this very incarnation; or nothing has ever begun.
-  bool Eligible() const;
+  /// The log names this very incarnation as a voter, in the configuration in force or in one since
+  /// the last committed one; or nothing has ever begun.
+  bool MayCampaign() const;
+
   /// The peer is a voter of exactly this incarnation, so that its votes and acknowledgements count.
-  bool Counts(MemberId id, Incarnation incarnation) const;
+  bool Counts(MemberId id, Incarnation incarnation) const {
+    return config().configuration.Counts(id, incarnation);
+  }
 
   bool CountsSelf() const { return Counts(options_.id, options_.incarnation); }
 
@@ -81,6 +87,40 @@ class Raft::Core {
   /// Those that neither a truncation nor a checkpoint can come back to.
   void ForgetConfigurations();
   void AdoptConfiguration(const Entry& entry);
+  void NoteConfiguration(const Configuration& configuration);
+
+  // --- Membership (membership.cc) ---
+
+  bool Removed() const;
+  bool TakesFrom(MemberId from, const Message& message) const;
+  std::optional<ConfigChangeError> RefusesChange(const Leader& leader) const;
+  std::optional<ConfigChangeError> Unfit(const Leader& leader, const ConfigChange& change,
+                                         const Configuration& next) const;
+
+  /// Heard from within election_ticks_min.
+  bool Active(const Progress& peer) const {
+    return peer.silent_ticks < options_.election_ticks_min;
+  }
+
+  void SyncPeers(Leader& leader);
+  /// Also one departing; null if there is none.
+  static Progress* FindPeer(Leader& leader, MemberId id);
+  bool PeerCounts(const Progress& peer) const;
+  void MaybeRegisterIncarnations();
+  void MaybePromote(Leader& leader);
+  void TickMembers(Leader& leader);
+  void MaybeResign();
+
+  // --- Transfer of leadership (transfer.cc) ---
+
+  const Progress* Successor(const Leader& leader, Index at_least) const;
+  void StartTransfer(Leader& leader, MemberId to);
+  void MaybeSendTimeoutNow(Leader& leader);
+  void AbandonTransfer(Leader& leader);
+  void TickTransfer(Leader& leader);
+  void MaybeHandOverForDisk(Leader& leader);
+  std::uint32_t DiskStallTicks() const;
+  void Receive(MemberId from, const TimeoutNow& message);
 
   /// The highest value that a quorum has reached, of `values` of those voters that count.
   std::uint64_t QuorumValue(std::vector<std::uint64_t>& values) const;
@@ -105,13 +145,15 @@ class Raft::Core {
   void SetTimer(ElectionTimer& timer, std::uint32_t ticks) { timer = {ticks, ticks}; }
 
   void Campaign();
-  void BecomeCandidate();
+  /// `told`: by a leader that hands over.
+  void BecomeCandidate(bool told);
   void BecomeLeader();
   void LeaveRole();
-  void SendVoteRequests(bool pre_vote, Term term);
+  void SendVoteRequests(bool pre_vote, Term term, bool told);
   void TickElection(ElectionTimer& timer);
   void TickLeader(Leader& leader);
   bool DiskStalled() const;
+  void VoteForSelf(std::map<MemberId, Vote>& votes) const;
   bool WinsWith(const std::map<MemberId, Vote>& votes) const;
   void CountVote(MemberId from, const RequestVoteReply& message, std::map<MemberId, Vote>& votes);
   Configuration BootstrapConfiguration(const std::map<MemberId, Vote>& votes);
@@ -137,13 +179,11 @@ class Raft::Core {
   /// Appends of which the previous entry does not match here.
   void Reject(MemberId from, const AppendEntries& message);
   void AdvanceCommit(Index index);
-  void MaybeRegisterIncarnations();
-  void SyncPeers(Leader& leader);
   void SendAppends(Leader& leader);
   void SendEntries(Progress& peer);
   void SendEmptyAppend(Progress& peer);
+  void SendTo(const Leader& leader, Progress& peer);
   AppendEntries MakeAppend(const Progress& peer) const;
-  bool PeerCounts(const Progress& peer) const;
 
   // --- Snapshots (snapshot.cc) ---
 
@@ -197,6 +237,9 @@ class Raft::Core {
   /// Incarnations as hellos and answers gave them.
   std::map<MemberId, Incarnation> met_;
   bool incarnation_refused_ = false;
+  /// Some configuration in the log named this very incarnation.
+  bool was_member_ = false;
+  bool config_news_ = false;  ///< The next Ready names the configuration in force.
 
   // --- Fail-over: campaigns come quickly for so many ticks since the leader's connection closed
   // ---

@@ -89,6 +89,8 @@ void Raft::Core::TickLeader(Leader& leader) {
     BecomeFollower(hard_.currentTerm, 0);
     return;
   }
+  TickTransfer(leader);
+  TickMembers(leader);
   if (++leader.quorum_elapsed < options_.election_ticks_min) {
     return;
   }
@@ -108,7 +110,7 @@ void Raft::Core::TickLeader(Leader& leader) {
 void Raft::Core::Campaign() {
   // A member whose disk is stuck could not make its vote durable; one that is not eligible waits to
   // be told of the cluster.
-  if (!Eligible() || DiskStalled() || hard_.currentTerm + 1 >= kNumberMax) {
+  if (!MayCampaign() || DiskStalled() || hard_.currentTerm + 1 >= kNumberMax) {
     BecomeFollower(hard_.currentTerm, 0);
     auto& follower = std::get<Follower>(role_);
     FailReads(follower.reads);
@@ -120,30 +122,37 @@ void Raft::Core::Campaign() {
   ++counters_.prevotes_started;
   PreCandidate role;
   SetTimer(role.timer, CampaignTimeout());
-  role.votes[options_.id] = {true, options_.incarnation};
+  VoteForSelf(role.votes);
   role_ = std::move(role);
   if (WinsWith(std::get<PreCandidate>(role_).votes)) {
-    BecomeCandidate();
+    BecomeCandidate(false);
   } else {
-    SendVoteRequests(true, hard_.currentTerm + 1);
+    SendVoteRequests(true, hard_.currentTerm + 1, false);
   }
 }
 
-void Raft::Core::BecomeCandidate() {
+/// One that is about to lose its vote campaigns without it (section 4.2.2).
+void Raft::Core::VoteForSelf(std::map<MemberId, Vote>& votes) const {
+  if (CountsSelf()) {
+    votes[options_.id] = {true, options_.incarnation};
+  }
+}
+
+void Raft::Core::BecomeCandidate(bool told) {
   ++counters_.elections_started;
   SetTermAndVote(hard_.currentTerm + 1, options_.id);
   Candidate role;
   SetTimer(role.timer, CampaignTimeout());
-  role.votes[options_.id] = {true, options_.incarnation};
+  VoteForSelf(role.votes);
   role_ = std::move(role);
   if (WinsWith(std::get<Candidate>(role_).votes)) {
     BecomeLeader();
   } else {
-    SendVoteRequests(false, hard_.currentTerm);
+    SendVoteRequests(false, hard_.currentTerm, told);
   }
 }
 
-void Raft::Core::SendVoteRequests(bool pre_vote, Term term) {
+void Raft::Core::SendVoteRequests(bool pre_vote, Term term, bool told) {
   const EntryId last = log_.last();
   for (const Member& member : config().configuration.members) {
     if (member.id == options_.id || member.kind != MemberKind::kVoter) {
@@ -155,7 +164,8 @@ void Raft::Core::SendVoteRequests(bool pre_vote, Term term) {
                         pre_vote,
                         !hard_.clusterStarted,
                         options_.incarnation,
-                        log_empty() ? 0 : member.incarnation};
+                        log_empty() ? 0 : member.incarnation,
+                        told};
     if (pre_vote) {
       Send(member.id, request);
     } else {
@@ -196,6 +206,7 @@ void Raft::Core::BecomeLeader() {
   auto& leader = std::get<Leader>(role_);
   failover_ticks_left_ = 0;
   leader.term_start = last_before.index + 1;
+  leader.handover_pause = options_.election_ticks_min;
   leader.counted_from = std::max(commitIndex_, log_.base_index()) + 1;
   for (Index index = leader.counted_from; index <= last_before.index; ++index) {
     leader.uncommitted_bytes += EntryBytes(log_.At(index));
@@ -213,24 +224,19 @@ void Raft::Core::BecomeLeader() {
 /// Whether this member, this candidate and this moment allow a vote at all; the log and the vote
 /// already given are looked at afterwards.
 bool Raft::Core::MayVote(MemberId from, const RequestVote& message) {
-  const Member* candidate = config().configuration.Find(from);
   if (hard_.clusterStarted && message.bootstrap) {
     return false;  // It learns from the reply that there is a cluster.
   }
-  if (!log_empty() && candidate->incarnation != 0 &&
-      candidate->incarnation != message.incarnation) {
-    ++counters_.from_wrong_incarnation;
-    return false;
-  }
-  // A voter that was wiped has forgotten what it acknowledged. It is recognised by the log, or,
-  // while empty, by not being the one that a candidate with a log counts on.
-  const bool counted_on =
-      message.lastLogIndex == 0 || message.voterIncarnation == options_.incarnation;
-  if (!Eligible() || (log_empty() && !counted_on)) {
+  // A voter that was wiped has forgotten what it acknowledged. It is recognised by its log, or by
+  // not being the one that the candidate counts on. Its own configuration does not matter otherwise
+  // (section 4.1): the candidate's may be the later one, and the vote be needed.
+  const bool counted_on = message.voterIncarnation == options_.incarnation;
+  const bool starting = message.lastLogIndex == 0 || !log_empty();
+  if (!counted_on && !(starting && MayCampaign())) {
     ++counters_.votes_refused_incarnation;
     return false;
   }
-  if (HearsLeader(from)) {
+  if (HearsLeader(from) && !message.leadershipTransfer) {
     ++counters_.votes_refused_leader_alive;  // Section 4.2.3; nor is the term taken over.
     return false;
   }
@@ -239,7 +245,8 @@ bool Raft::Core::MayVote(MemberId from, const RequestVote& message) {
 
 void Raft::Core::Receive(MemberId from, const RequestVote& message) {
   if (message.lastLogIndex >= kNumberMax || message.lastLogTerm > message.term ||
-      (message.lastLogIndex == 0) != (message.lastLogTerm == 0) || message.incarnation == 0) {
+      (message.lastLogIndex == 0) != (message.lastLogTerm == 0) || message.incarnation == 0 ||
+      (message.preVote && message.leadershipTransfer)) {
     ++counters_.malformed;
     return;
   }
@@ -301,7 +308,7 @@ void Raft::Core::Receive(MemberId from, const RequestVoteReply& message) {
     if (message.preVote && message.term == hard_.currentTerm + 1) {
       CountVote(from, message, pre_candidate->votes);
       if (WinsWith(pre_candidate->votes)) {
-        BecomeCandidate();
+        BecomeCandidate(false);
       }
       return;
     }

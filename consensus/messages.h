@@ -26,6 +26,9 @@ struct RequestVote {
   /// The receiver's incarnation as the candidate's configuration has it; 0 if it has none. A voter
   /// that is empty because it was wiped sees here that it is not the one the candidate counts on.
   Incarnation voterIncarnation = 0;
+  /// The leader told the candidate to campaign (TimeoutNow): the one reason to vote although a
+  /// leader is heard (section 4.2.3). Never with preVote.
+  bool leadershipTransfer = false;
 };
 
 struct RequestVoteReply {
@@ -90,8 +93,14 @@ struct ReadIndexReply {
   Index readIndex = 0;
 };
 
+/// The leader hands over to the receiver, which has its whole log: campaign at once (section 3.10).
+struct TimeoutNow {
+  /// The leader's.
+  Term term = 0;
+};
+
 using Message = std::variant<RequestVote, RequestVoteReply, AppendEntries, AppendEntriesReply,
-                             ReadIndexRequest, ReadIndexReply>;
+                             ReadIndexRequest, ReadIndexReply, TimeoutNow>;
 
 struct Envelope {
   MemberId to = 0;

@@ -10,6 +10,13 @@
 
 namespace conclave::raft {
 
+/// A voter of a cluster that is yet to be started.
+struct InitialMember {
+  MemberId id = 0;
+  /// Where it takes its peers; becomes Member::peer_address. At most kAddressBytesMax.
+  std::string peer_address;
+};
+
 /// How one member runs. A tick is whatever the driver makes of it; the defaults are meant for 10
 /// ms.
 struct Options {
@@ -18,8 +25,10 @@ struct Options {
   /// Of this member's data directory. Not 0.
   Incarnation incarnation = 0;
   /// The voters of a cluster that is yet to be started, this member among them. Looked at only
-  /// while the log is empty; afterwards the log says who belongs to the cluster.
-  std::vector<MemberId> initial_members;
+  /// while the log is empty; afterwards the log says who belongs to the cluster, and where. A
+  /// member that is not in it (it may be empty) starts no cluster: it waits for the leader of one
+  /// that it was added to.
+  std::vector<InitialMember> initial_members;
 
   // --- Time, in ticks ---
 
@@ -37,6 +46,15 @@ struct Options {
   /// all; then the ordinary timeout is back. min is at least 1.
   std::uint32_t failover_retry_ticks_min = 1;
   std::uint32_t failover_retry_ticks_max = 3;
+  /// A leader whose oldest write has been waiting for its disk so long hands over to a voter whose
+  /// disk has what is waited for, if those voters are a quorum without it. Below
+  /// election_ticks_max, after which it steps down in any case. 0: half of election_ticks_min.
+  std::uint32_t disk_stall_ticks = 0;
+
+  // --- Members ---
+
+  /// As leader, makes a voter of each learner that has caught up (section 4.2.1), one at a time.
+  bool promote_learners = true;
 
   // --- Sizes; bytes are EntryBytes ---
 

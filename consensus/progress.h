@@ -48,6 +48,31 @@ class Inflight {
   std::size_t bytes_ = 0;
 };
 
+/// How well a peer keeps up, in rounds (section 4.2.1): each round replicates what the leader's log
+/// holds when the round begins. While one takes less than an election timeout the peer keeps up.
+struct CatchUp {
+  Index target = 0;  ///< Where this round ends; 0 before the first answer.
+  std::uint32_t ticks = 0;
+  bool caught_up = false;
+
+  /// The peer is known to have everything up to `matched`; the log ends at `last`.
+  void Matched(Index matched, Index last, std::uint32_t ticks_max) {
+    if (target != 0 && matched < target) {
+      return;
+    }
+    if (target != 0) {
+      caught_up = ticks < ticks_max;
+    }
+    target = last;
+    ticks = 0;
+  }
+
+  void Tick(std::uint32_t ticks_max) {
+    ticks += ticks < ticks_max ? 1 : 0;
+    caught_up = caught_up && ticks < ticks_max;
+  }
+};
+
 /// A peer as its leader sees it (nextIndex and matchIndex of figure 3.1, and flow control).
 /// Invariant: matchIndex < nextIndex <= lastIndex + 1.
 struct Progress {
@@ -84,6 +109,11 @@ struct Progress {
   bool reachable = true;
   /// Of the answers on which matchIndex rests; 0 before the first.
   Incarnation incarnation = 0;
+
+  /// Since its last answer; saturates at kSilentForEver, where it begins.
+  std::uint32_t silent_ticks = kSilentForEver;
+  static constexpr std::uint32_t kSilentForEver = 1U << 30;
+  CatchUp catch_up;
 
   void BecomeProbing(Index next) {
     replicating = snapshotting = snapshot_asked = snapshot_waits = false;

@@ -31,8 +31,16 @@ std::optional<std::string> Options::Validate() const {
   if (incarnation == 0) {
     return "incarnation must not be 0";
   }
-  if (std::find(initial_members.begin(), initial_members.end(), 0) != initial_members.end()) {
-    return "initial_members must not name a member 0";
+  if (initial_members.size() > kMembersMax) {
+    return "initial_members must not name more than 64 members";
+  }
+  for (const InitialMember& member : initial_members) {
+    if (member.id == 0 || member.id >= kNumberMax) {
+      return "initial_members must be named by ids between 1 and 2^62 - 1";
+    }
+    if (member.peer_address.size() > kAddressBytesMax) {
+      return "initial_members must not have addresses of more than 255 bytes";
+    }
   }
   if (heartbeat_ticks == 0 || heartbeat_ticks >= election_ticks_min) {
     return "heartbeat_ticks must be at least 1 and below election_ticks_min";
@@ -42,6 +50,9 @@ std::optional<std::string> Options::Validate() const {
   }
   if (failover_retry_ticks_min == 0 || failover_retry_ticks_max < failover_retry_ticks_min) {
     return "failover_retry_ticks_min must be between 1 and failover_retry_ticks_max";
+  }
+  if (disk_stall_ticks > election_ticks_max) {
+    return "disk_stall_ticks must not be above election_ticks_max";
   }
   if (append_bytes_max == 0 || append_entries_max == 0 || inflight_messages_max == 0 ||
       inflight_bytes_max == 0 || uncommitted_bytes_max == 0 || committed_bytes_max == 0 ||
@@ -74,18 +85,24 @@ Raft::Core::Core(Options options, Restored restored, const LogReader& reader, Ra
   read_request_id_ = random_.Next() >> 2;
 
   IndexedConfiguration flags;
-  for (const MemberId id : options_.initial_members) {
-    flags.configuration.members.push_back({id, id == options_.id ? options_.incarnation : 0});
+  for (const InitialMember& member : options_.initial_members) {
+    flags.configuration.members.push_back({member.id,
+                                           member.id == options_.id ? options_.incarnation : 0,
+                                           MemberKind::kVoter, member.peer_address});
   }
   auto& members = flags.configuration.members;
   std::sort(members.begin(), members.end(),
             [](const Member& a, const Member& b) { return a.id < b.id; });
-  members.erase(std::unique(members.begin(), members.end()), members.end());
+  members.erase(std::unique(members.begin(), members.end(),
+                            [](const Member& a, const Member& b) { return a.id == b.id; }),
+                members.end());
   configs_.push_back(std::move(flags));
   for (IndexedConfiguration& config : restored.configurations) {
     CHECK_GT(config.index, configs_.back().index);
+    NoteConfiguration(config.configuration);
     configs_.push_back(std::move(config));
   }
+  config_news_ = false;
   CHECK(log_empty() || configs_.size() > 1) << "a log that is not empty has a configuration";
   CHECK(restored.start.index == 0 || configs_[1].index <= restored.start.index)
       << "the configuration at the log's start is missing";
@@ -104,25 +121,13 @@ Raft::Core::Core(Options options, Restored restored, const LogReader& reader, Ra
     LearnClusterStarted();
     LearnClusterId();
   }
-  if (Eligible() && config().configuration.voter_count() == 1) {
+  if (MayCampaign() && CountsSelf() && config().configuration.voter_count() == 1) {
     Campaign();  // Nobody else could lead, and nobody could be disturbed.
   }
   CheckSelf();
 }
 
 // --- Members and incarnations ---
-
-bool Raft::Core::Eligible() const {
-  if (log_empty()) {
-    return !hard_.clusterStarted && !incarnation_refused_ &&
-           config().configuration.IsVoter(options_.id);
-  }
-  return CountsSelf();
-}
-
-bool Raft::Core::Counts(MemberId id, Incarnation incarnation) const {
-  return config().configuration.Names(id, incarnation) && config().configuration.IsVoter(id);
-}
 
 void Raft::Core::LearnClusterStarted() {
   if (!hard_.clusterStarted) {
@@ -139,15 +144,6 @@ void Raft::Core::LearnClusterId() {
   if (hard_.clusterId == ClusterId{} && committed.index != 0) {
     hard_.clusterId = committed.configuration.clusterId;
     hard_unsaved_ = true;
-  }
-}
-
-void Raft::Core::AdoptConfiguration(const Entry& entry) {
-  auto configuration = Configuration::Decode(*entry.data);
-  CHECK(configuration) << "a configuration entry was stored undecoded at " << entry.index;
-  configs_.push_back({entry.index, std::move(*configuration)});
-  if (auto* leader = std::get_if<Leader>(&role_)) {
-    SyncPeers(*leader);
   }
 }
 
@@ -196,6 +192,10 @@ void Raft::Core::PeerDown(MemberId peer) {
         progress.reachable = false;
       }
     }
+    std::erase_if(leader->departing, [&](const Departing& gone) { return gone.peer.id == peer; });
+    if (leader->transfer && leader->transfer->to == peer) {
+      AbandonTransfer(*leader);
+    }
     return;
   }
   auto* follower = std::get_if<Follower>(&role_);
@@ -217,7 +217,7 @@ void Raft::Core::PeerDown(MemberId peer) {
 // --- Inputs ---
 
 void Raft::Core::Step(MemberId from, Message message) {
-  if (from == options_.id || config().configuration.Find(from) == nullptr) {
+  if (from == options_.id || !TakesFrom(from, message)) {
     ++counters_.from_unknown_member;
     return;
   }
@@ -256,6 +256,10 @@ tl::expected<EntryId, ProposeError> Raft::Core::Propose(
   if (leader == nullptr) {
     ++counters_.proposals_refused;
     return tl::unexpected(ProposeError::kNotLeader);
+  }
+  if (leader->transfer) {
+    ++counters_.proposals_refused;
+    return tl::unexpected(ProposeError::kTransferring);
   }
   std::size_t bytes = 0;
   for (const auto& command : commands) {
@@ -346,7 +350,7 @@ bool Raft::Core::MayHandOut() const {
 bool Raft::Core::HasReady() const {
   if (hard_unsaved_ || install_ || truncate_pending_ != 0 || handedToDisk_ < log_.lastIndex() ||
       !send_snapshot_.empty() || !send_now_.empty() || !send_after_persist_.empty() ||
-      !reads_.empty() || !reads_failed_.empty() || MayHandOut() ||
+      !reads_.empty() || !reads_failed_.empty() || config_news_ || MayHandOut() ||
       (log_.failure() && !failure_told_) || !(role_told_ == CurrentRole())) {
     return true;
   }
@@ -421,6 +425,9 @@ Ready Raft::Core::TakeReady() {
   if (const RoleChange now = CurrentRole(); !(now == role_told_)) {
     ready.roleChange = role_told_ = now;
   }
+  if (std::exchange(config_news_, false)) {
+    ready.configuration = config();
+  }
   ready.failure = log_.failure();
   failure_told_ = ready.failure.has_value();
   return ready;
@@ -456,13 +463,16 @@ Status Raft::Core::status() const {
   status.durableIndex = durableIndex_;
   status.configuration = config();
   status.incarnation_refused = incarnation_refused_;
+  status.removed = Removed();
   status.counters = counters_;
   if (const auto* leader = std::get_if<Leader>(&role_)) {
     status.uncommitted_bytes = leader->uncommitted_bytes;
+    status.transferring_to = leader->transfer ? leader->transfer->to : 0;
     for (const Progress& peer : leader->peers) {
       status.peers.push_back({peer.id, peer.matchIndex, peer.nextIndex, peer.replicating,
                               peer.snapshotting, Counts(peer.id, peer.incarnation),
-                              peer.recently_active});
+                              peer.recently_active, config().configuration.Find(peer.id)->kind,
+                              Active(peer), peer.catch_up.caught_up});
     }
   }
   return status;
@@ -496,6 +506,18 @@ tl::expected<EntryId, ProposeError> Raft::Propose(
 
 tl::expected<ReadId, ReadError> Raft::ReadIndex() {
   auto result = core_->ReadIndex();
+  core_->CheckSelf();
+  return result;
+}
+
+tl::expected<EntryId, ConfigChangeError> Raft::ProposeConfigChange(const ConfigChange& change) {
+  auto result = core_->ProposeConfigChange(change);
+  core_->CheckSelf();
+  return result;
+}
+
+tl::expected<void, TransferError> Raft::TransferLeadership(MemberId to) {
+  auto result = core_->TransferLeadership(to);
   core_->CheckSelf();
   return result;
 }

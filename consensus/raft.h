@@ -13,6 +13,7 @@
 #include <tl/expected.hpp>
 
 #include "consensus/configuration.h"
+#include "consensus/membership.h"
 #include "consensus/messages.h"
 #include "consensus/options.h"
 #include "consensus/ready.h"
@@ -23,8 +24,11 @@ namespace conclave::raft {
 
 /// Why a proposal was not taken. In either case nothing happened.
 enum class ProposeError : std::uint8_t {
-  kNotLeader = 1,      ///< Propose at the leader (Status::leader, if known).
-  kTooMuchPending = 2  ///< uncommitted_bytes_max is reached; try again when entries have committed.
+  kNotLeader = 1,       ///< Propose at the leader (Status::leader, if known).
+  kTooMuchPending = 2,  ///< uncommitted_bytes_max is reached; again when entries have committed.
+  /// Leadership is being handed over, for at most election_ticks_min: again after the next change
+  /// of role, or in a moment if none comes.
+  kTransferring = 3
 };
 
 /// Why a read was not taken.
@@ -54,7 +58,12 @@ struct PeerStatus {
   bool replicating = false;   ///< False: still looking for where the logs part.
   bool snapshotting = false;  ///< It needs a snapshot: the log here begins after where it stands.
   bool counted = false;       ///< It is a voter and its incarnation is the one registered.
-  bool recently_active = false;
+  bool recently_active = false;  ///< Answered since check-quorum looked last.
+  MemberKind kind = MemberKind::kVoter;
+  /// Answered within election_ticks_min.
+  bool active = false;
+  /// Its last round of catching up took less than election_ticks_min (section 4.2.1).
+  bool caught_up = false;
 };
 
 /// Events that are no error of this member but worth a metric; all only rise.
@@ -81,6 +90,14 @@ struct Counters {
   std::uint64_t proposals_refused = 0;
   std::uint64_t reads_failed = 0;
   std::uint64_t read_rounds = 0;
+  std::uint64_t config_changes = 0;          ///< Taken by ProposeConfigChange, promotions included.
+  std::uint64_t config_changes_refused = 0;  ///< By ProposeConfigChange.
+  std::uint64_t learners_promoted = 0;       ///< By the leader itself.
+  std::uint64_t resigned_removed = 0;        ///< Led until its own removal was committed.
+  std::uint64_t transfers_started = 0;       ///< Also those for a stalled disk.
+  std::uint64_t transfers_abandoned = 0;     ///< Nobody took over in time.
+  std::uint64_t handovers_disk = 0;          ///< Transfers started because the disk stalled.
+  std::uint64_t campaigns_told = 0;          ///< Elections begun because a leader said so.
 };
 
 /// A copy of the state worth showing.
@@ -101,6 +118,12 @@ struct Status {
   /// The log names another incarnation of this member: its disk was wiped or exchanged. It neither
   /// votes nor stores entries, and has to be re-admitted.
   bool incarnation_refused = false;
+  /// This member belonged to the cluster, and the newest configuration it knows, which is
+  /// committed, is without it. It takes no part any more. A hint for the operator: one that was
+  /// removed while it could not be reached does not learn of it.
+  bool removed = false;
+  /// Of a leader that hands over: to whom. Else 0.
+  MemberId transferring_to = 0;
   std::size_t uncommitted_bytes = 0;
   std::vector<PeerStatus> peers;  ///< Of a leader, ascending by id; else empty.
   Counters counters;
@@ -146,6 +169,19 @@ class Raft {
   /// is in the reads or readsFailed of a later Ready; one of the two comes for each id, after a
   /// bounded number of ticks. Cheap in numbers: reads between two TakeReady share one round.
   tl::expected<ReadId, ReadError> ReadIndex();
+
+  /// Appends a change of the membership at a leader and returns its entry. It is in force at once
+  /// (see Ready::configuration), and done when committed like a command. Refused, among other
+  /// reasons, while another one is under way, and when too few voters are heard from for the new
+  /// configuration to have a quorum. A change that takes the leader's own vote starts a transfer of
+  /// leadership and answers kTransferring; ask again, at the next leader.
+  tl::expected<EntryId, ConfigChangeError> ProposeConfigChange(const ConfigChange& change);
+
+  /// Hands leadership to `to`, a voter heard from, or if 0 to the one that has come furthest
+  /// (section 3.10). Proposals are refused with kTransferring until it has taken over, or for
+  /// election_ticks_min, after which the attempt is given up; the change of role tells. Reads go
+  /// on.
+  tl::expected<void, TransferError> TransferLeadership(MemberId to);
 
   /// Everything in all Readys up to and including `id` is durable. REQUIRES: ids do not fall.
   void Persisted(PersistId id);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "consensus/configuration.h"
 #include "consensus/messages.h"
 #include "consensus/storage.h"
 #include "consensus/types.h"
@@ -91,6 +92,11 @@ struct Ready {
 
   /// Role, term or leader differ from what was said last. Entries in `append` come after it.
   std::optional<RoleChange> roleChange;
+
+  /// The configuration in force is not the one said last (before the first: the one of the start).
+  /// The driver keeps connections to the members in it; it may be rolled back, and is then said
+  /// again.
+  std::optional<IndexedConfiguration> configuration;
 
   /// The log could not be read. The member must stop: nothing it does next can be trusted.
   std::optional<std::string> failure;

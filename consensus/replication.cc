@@ -22,48 +22,16 @@ void Raft::Core::AppendToOwnLog(EntryKind kind, std::shared_ptr<const std::strin
   }
 }
 
-/// Brings Leader::peers into line with the configuration in force.
-void Raft::Core::SyncPeers(Leader& leader) {
-  std::vector<Progress> peers;
-  for (const Member& member : config().configuration.members) {
-    if (member.id == options_.id) {
-      continue;
-    }
-    const auto known = std::find_if(leader.peers.begin(), leader.peers.end(),
-                                    [&](const Progress& peer) { return peer.id == member.id; });
-    if (known != leader.peers.end()) {
-      peers.push_back(std::move(*known));
-    } else {
-      Progress peer;
-      peer.id = member.id;
-      peer.nextIndex = std::max(leader.term_start, log_.start().index + 1);
-      peers.push_back(std::move(peer));
-    }
-  }
-  leader.peers = std::move(peers);
-}
-
-bool Raft::Core::PeerCounts(const Progress& peer) const {
-  if (!Counts(peer.id, peer.incarnation)) {
-    return false;
-  }
-  // A member registered by an entry that is not committed yet counts once it has that entry: only
-  // then does it know itself to be a voter and stand by what it has acknowledged.
-  const bool newly_named =
-      config().index > commitIndex_ && configs_.size() > 1 &&
-      !configs_[configs_.size() - 2].configuration.Names(peer.id, peer.incarnation);
-  return !newly_named || peer.matchIndex >= config().index;
-}
-
 AppendEntries Raft::Core::MakeAppend(const Progress& peer) const {
   const Index prev = std::max(peer.nextIndex - 1, log_.start().index);
+  const Member* member = config().configuration.Find(peer.id);  // Null for one departing.
   return {hard_.currentTerm,
           prev,
           log_.TermAt(prev).value_or(0),
           {},
           commitIndex_,
           read_round_,
-          config().configuration.Find(peer.id)->incarnation};
+          member != nullptr ? member->incarnation : peer.incarnation};
 }
 
 void Raft::Core::SendEmptyAppend(Progress& peer) {
@@ -104,6 +72,15 @@ void Raft::Core::SendEntries(Progress& peer) {
   }
 }
 
+void Raft::Core::SendTo(const Leader& leader, Progress& peer) {
+  peer.snapshot_waits = peer.snapshot_waits && !leader.heartbeat_pending;
+  SendEntries(peer);
+  const bool commit_news = peer.replicating && peer.reachable && peer.commit_sent < commitIndex_;
+  if (leader.heartbeat_pending || commit_news) {
+    SendEmptyAppend(peer);
+  }
+}
+
 void Raft::Core::SendAppends(Leader& leader) {
   const bool reads_waiting = !leader.queued.local.empty() || !leader.queued.remote.empty();
   if (reads_waiting && commitIndex_ >= leader.term_start) {
@@ -113,12 +90,11 @@ void Raft::Core::SendAppends(Leader& leader) {
   }
   if (leader.send_pending || leader.heartbeat_pending) {
     for (Progress& peer : leader.peers) {
-      peer.snapshot_waits = peer.snapshot_waits && !leader.heartbeat_pending;
-      SendEntries(peer);
-      const bool commit_news =
-          peer.replicating && peer.reachable && peer.commit_sent < commitIndex_;
-      if (leader.heartbeat_pending || commit_news) {
-        SendEmptyAppend(peer);
+      SendTo(leader, peer);
+    }
+    for (Departing& gone : leader.departing) {
+      if (!gone.peer.snapshotting) {  // It need not know that much any more.
+        SendTo(leader, gone.peer);
       }
     }
   }
@@ -135,13 +111,13 @@ void Raft::Core::Receive(MemberId from, const AppendEntriesReply& message) {
     ++counters_.stale_term;
     return;
   }
-  const auto peer = std::find_if(leader->peers.begin(), leader->peers.end(),
-                                 [&](const Progress& known) { return known.id == from; });
-  if (peer == leader->peers.end() || message.incarnation == 0) {
+  Progress* peer = FindPeer(*leader, from);
+  if (peer == nullptr || message.incarnation == 0) {
     ++counters_.malformed;
     return;
   }
-  const Incarnation named = config().configuration.Find(from)->incarnation;
+  const Member* member = config().configuration.Find(from);
+  const Incarnation named = member != nullptr ? member->incarnation : peer->incarnation;
   if (named != 0 && named != message.incarnation) {
     ++counters_.from_wrong_incarnation;
     return;
@@ -155,6 +131,7 @@ void Raft::Core::Receive(MemberId from, const AppendEntriesReply& message) {
     met_[from] = message.incarnation;
   }
   peer->recently_active = true;
+  peer->silent_ticks = 0;
   peer->reachable = true;
   if (message.readRound > read_round_) {
     ++counters_.malformed;
@@ -193,6 +170,8 @@ void Raft::Core::Acknowledged(Leader& leader, Progress& peer, const AppendEntrie
     peer.BecomeReplicating();
   }
   leader.send_pending = true;
+  peer.catch_up.Matched(peer.matchIndex, log_.lastIndex(), options_.election_ticks_min);
+  MaybeSendTimeoutNow(leader);
   MaybeCommit();
 }
 
@@ -252,27 +231,8 @@ void Raft::Core::AdvanceCommit(Index index) {
   LearnClusterStarted();
   LearnClusterId();
   if (leader != nullptr) {
+    MaybeResign();
     MaybeRegisterIncarnations();
-  }
-}
-
-void Raft::Core::MaybeRegisterIncarnations() {
-  const auto* leader = std::get_if<Leader>(&role_);
-  // One change at a time, and none before the first commit of the term (section 4.1).
-  if (leader == nullptr || commitIndex_ < leader->term_start || config().index > commitIndex_) {
-    return;
-  }
-  Configuration next = config().configuration;
-  bool changed = false;
-  for (Member& member : next.members) {
-    const auto met = met_.find(member.id);
-    if (member.incarnation == 0 && met != met_.end()) {
-      member.incarnation = met->second;
-      changed = true;
-    }
-  }
-  if (changed) {
-    AppendToOwnLog(EntryKind::kConfig, std::make_shared<const std::string>(next.Encode()));
   }
 }
 
@@ -483,6 +443,7 @@ bool Raft::Core::TruncateFrom(Index first) {
   ++counters_.conflicts_truncated;
   while (configs_.back().index >= first) {
     configs_.pop_back();
+    config_news_ = true;
   }
   if (first <= handedToDisk_) {
     truncate_pending_ = truncate_pending_ == 0 ? first : std::min(truncate_pending_, first);

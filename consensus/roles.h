@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -60,6 +61,13 @@ struct Candidate {
   std::map<MemberId, Vote> votes;
 };
 
+/// A leader on its way out (section 3.10).
+struct Transfer {
+  MemberId to = 0;
+  std::uint32_t ticks = 0;
+  bool sent = false;  ///< TimeoutNow has left, and is repeated with the heartbeats.
+};
+
 /// A read of another member that the leader confirms.
 struct RemoteRead {
   MemberId from = 0;
@@ -73,6 +81,12 @@ struct ReadRound {
   Index readIndex = 0;
   std::vector<ReadId> local;
   std::vector<RemoteRead> remote;
+};
+
+/// A member that is in the configuration no longer.
+struct Departing {
+  Progress peer;
+  std::uint32_t ticks_left = 0;  ///< Once its removal is committed.
 };
 
 struct Leader {
@@ -96,6 +110,13 @@ struct Leader {
   ReadRound queued;              ///< Gathers reads for the next round; its number is not yet drawn.
   std::deque<ReadRound> rounds;  ///< Begun and not confirmed, ascending.
   std::size_t reads_pending = 0;
+
+  std::optional<Transfer> transfer;
+  /// Ticks until this leader may hand over for its disk (again).
+  std::uint32_t handover_pause = 0;
+  /// Members removed in this term that are yet to hear of it: they get the log for a bounded
+  /// time longer, and so learn of it. They count in nothing.
+  std::vector<Departing> departing;
 };
 
 using Role = std::variant<Follower, PreCandidate, Candidate, Leader>;

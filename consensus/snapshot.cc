@@ -193,6 +193,7 @@ tl::expected<void, InstallError> Raft::Core::InstallSnapshot(const SnapshotMeta&
     truncate_pending_ = 0;
     handedToDisk_ = meta.last.index;
   }
+  NoteConfiguration(meta.configuration.configuration);
   install_ = Install{meta, kept};
   commitIndex_ = handedToApply_ = meta.last.index;
   LearnClusterStarted();

@@ -76,6 +76,7 @@ void Fill(idl::PeerMessage& wire, const raft::RequestVote& m) {
   w.bootstrap = m.bootstrap;
   w.incarnation = Bits(m.incarnation);
   w.voterIncarnation = Bits(m.voterIncarnation);
+  w.leadershipTransfer = m.leadershipTransfer;
   wire.__set_requestVote(w);
 }
 
@@ -88,6 +89,7 @@ PeerMessage Take(const idl::RequestVote& w) {
   m.bootstrap = w.bootstrap;
   m.incarnation = Bits(w.incarnation);
   m.voterIncarnation = Bits(w.voterIncarnation);
+  m.leadershipTransfer = w.leadershipTransfer;
   return raft::Message(m);
 }
 
@@ -193,6 +195,14 @@ PeerMessage Take(const idl::ReadIndexReply& w) {
   return raft::Message(
       raft::ReadIndexReply{Bits(w.term), Bits(w.requestId), w.success, Bits(w.readIndex)});
 }
+
+void Fill(idl::PeerMessage& wire, const raft::TimeoutNow& m) {
+  idl::TimeoutNow w;
+  w.term = Bits(m.term);
+  wire.__set_timeoutNow(w);
+}
+
+PeerMessage Take(const idl::TimeoutNow& w) { return raft::Message(raft::TimeoutNow{Bits(w.term)}); }
 
 void Fill(idl::PeerMessage& wire, const raft::Message& m) {
   std::visit([&wire](const auto& message) { Fill(wire, message); }, m);
@@ -365,6 +375,7 @@ std::optional<PeerMessage> FromWire(idl::PeerMessage&& wire) {
   if (is.forwardRejected) return Take(std::move(wire.forwardRejected));
   if (is.digestReport) return Take(wire.digestReport);
   if (is.memberReport) return Take(wire.memberReport);
+  if (is.timeoutNow) return Take(wire.timeoutNow);
   return std::nullopt;
 }
 

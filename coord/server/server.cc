@@ -96,7 +96,7 @@ void Server::Core::BuildRaft(raft::Restored restored) {
   options.id = options_.id;
   options.incarnation = store_->identity().incarnation;
   for (const MemberAddress& member : options_.members) {
-    options.initial_members.push_back(member.id);
+    options.initial_members.push_back({member.id, member.peer_address});
   }
   options.heartbeat_ticks = options_.heartbeat_ticks;
   options.election_ticks_min = options_.election_ticks_min;

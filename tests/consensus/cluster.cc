@@ -28,8 +28,10 @@ std::string Name(EntryId id) { return fmt::format("{}@{}", id.index, id.term); }
 struct Describer {
   std::string operator()(const RequestVote& m) const {
     return fmt::format("{}{} term={} last={}", m.preVote ? "PreVote" : "RequestVote",
-                       m.bootstrap ? "(bootstrap)" : "", m.term,
-                       Name({m.lastLogTerm, m.lastLogIndex}));
+                       m.bootstrap            ? "(bootstrap)"
+                       : m.leadershipTransfer ? "(transfer)"
+                                              : "",
+                       m.term, Name({m.lastLogTerm, m.lastLogIndex}));
   }
 
   std::string operator()(const RequestVoteReply& m) const {
@@ -56,6 +58,10 @@ struct Describer {
     return fmt::format("ReadIndexRequest term={}", m.term);
   }
 
+  std::string operator()(const TimeoutNow& m) const {
+    return fmt::format("TimeoutNow term={}", m.term);
+  }
+
   std::string operator()(const ReadIndexReply& m) const {
     return m.success ? fmt::format("ReadIndexReply term={} index={}", m.term, m.readIndex)
                      : fmt::format("ReadIndexReply term={} failed", m.term);
@@ -66,6 +72,8 @@ struct Describer {
 
 std::string Describe(const Message& message) { return std::visit(Describer{}, message); }
 
+std::string Address(MemberId id) { return fmt::format("host{}:{}", id, 7000 + id); }
+
 // --- Members ---
 
 void Cluster::Add(MemberId id, const std::vector<MemberId>& initial_members,
@@ -74,7 +82,9 @@ void Cluster::Add(MemberId id, const std::vector<MemberId>& initial_members,
   Node& added = nodes_[id];
   added.options.id = id;
   added.options.incarnation = 1000 + id;
-  added.options.initial_members = initial_members;
+  for (const MemberId member : initial_members) {
+    added.options.initial_members.push_back({member, Address(member)});
+  }
   if (tweak) {
     tweak(added.options);
   }

@@ -54,6 +54,9 @@ struct Transfer {
 /// One line for a message, without numbers that only chance decides.
 std::string Describe(const Message& message);
 
+/// The peer address that members have in these tests.
+std::string Address(MemberId id);
+
 class Cluster {
  public:
   struct Node {

@@ -484,7 +484,7 @@ TEST_F(Paper, EntriesOfAnotherClusterAreRefused) {
 TEST_F(Paper, AConfigurationIsRolledBackWithItsEntry) {
   Lead(3);
   Configuration next = At(2).configuration.configuration;
-  next.members.push_back({4, 77, MemberKind::kVoter});
+  next.members.push_back({4, 77, MemberKind::kVoter, Address(4)});
   AppendEntries append = Append(2, 1, 1, 2);
   append.entries[0].kind = EntryKind::kConfig;
   append.entries[0].data = std::make_shared<const std::string>(next.Encode());

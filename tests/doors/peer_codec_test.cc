@@ -60,6 +60,7 @@ TEST(PeerCodec, RequestVote) {
   m.bootstrap = true;
   m.incarnation = kHuge - 1;
   m.voterIncarnation = 5;
+  m.leadershipTransfer = true;
   const auto back = TravelRaft(m);
   EXPECT_EQ(back.term, kHuge);
   EXPECT_EQ(back.lastLogIndex, 2U);
@@ -68,6 +69,9 @@ TEST(PeerCodec, RequestVote) {
   EXPECT_TRUE(back.bootstrap);
   EXPECT_EQ(back.incarnation, kHuge - 1);
   EXPECT_EQ(back.voterIncarnation, 5U);
+  EXPECT_TRUE(back.leadershipTransfer);
+  m.leadershipTransfer = false;
+  EXPECT_FALSE(TravelRaft(m).leadershipTransfer);
 }
 
 TEST(PeerCodec, RequestVoteReply) {
@@ -142,6 +146,8 @@ TEST(PeerCodec, ReadIndex) {
   EXPECT_TRUE(reply.success);
   EXPECT_EQ(reply.readIndex, 99U);
 }
+
+TEST(PeerCodec, TimeoutNow) { EXPECT_EQ(TravelRaft(raft::TimeoutNow{kHuge}).term, kHuge); }
 
 TEST(PeerCodec, ForwardKeepsOrder) {
   server::Forward m;

@@ -152,7 +152,8 @@ TEST_F(LogStoreTest, TheRestoredTailIsBoundedAndTheRestIsRead) {
 TEST_F(LogStoreTest, ConfigurationsOfTheWholeLogAreRestored) {
   raft::Configuration configuration;
   configuration.clusterId[0] = 1;
-  configuration.members = {{1, 11, raft::MemberKind::kVoter}, {2, 0, raft::MemberKind::kVoter}};
+  configuration.members = {{1, 11, raft::MemberKind::kVoter, "one:1"},
+                           {2, 0, raft::MemberKind::kVoter, "two:2"}};
   LogBatch batch;
   batch.hardState = raft::HardState{};
   batch.hardState->currentTerm = 1;

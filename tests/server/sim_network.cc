@@ -28,7 +28,7 @@ void HashRaft(const raft::Message& message, TraceHash* hash) {
           hash->Add(static_cast<std::uint64_t>(one.preVote));
         } else if constexpr (std::is_same_v<T, raft::RequestVoteReply>) {
           hash->Add(static_cast<std::uint64_t>(one.voteGranted));
-        } else {
+        } else if constexpr (!std::is_same_v<T, raft::TimeoutNow>) {
           hash->Add(one.requestId);
         }
       },

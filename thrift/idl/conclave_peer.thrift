@@ -103,6 +103,8 @@ struct RequestVote {
   6: i64 incarnation,
   /** The receiver's, as the candidate's configuration has it; 0: it has none. */
   7: i64 voterIncarnation,
+  /** The leader told the candidate to campaign: granted although a leader is heard. */
+  8: bool leadershipTransfer,
 }
 
 struct RequestVoteReply {
@@ -153,6 +155,12 @@ struct ReadIndexReply {
   /** False: the sender does not lead. */
   3: bool success,
   4: i64 readIndex,
+}
+
+/** The leader hands over: the receiver campaigns at once. Dissertation 3.10. */
+struct TimeoutNow {
+  /** The leader's. */
+  1: i64 term,
 }
 
 /** A client's write on its way from the member that took it to the leader. */
@@ -239,6 +247,7 @@ union PeerMessage {
   10: TouchAck touchAck,
   11: DigestReport digestReport,
   12: MemberReport memberReport,
+  13: TimeoutNow timeoutNow,
 }
 
 service Peer {
