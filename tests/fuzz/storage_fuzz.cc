@@ -87,7 +87,7 @@ std::vector<std::string> Seeds() {
   raft::Configuration configuration;
   configuration.clusterId.fill(9);
   configuration.members = {{.id = 1, .incarnation = 11, .peer_address = "one:1"},
-                           {.id = 2},
+                           {.id = 2, .peer_address = ""},
                            {.id = 3, .incarnation = 33, .peer_address = "[::1]:3"}};
   return {std::string(1, '\0') + SeedBatch(), "\1" + persist::EncodeState(state),
           "\2" + persist::EncodeIdentity({1, "conclave", 99}), "\3" + configuration.Encode()};
