@@ -171,6 +171,14 @@ PeerMessage Take(const idl::AppendEntriesReply& w) {
   return raft::Message(m);
 }
 
+void Fill(idl::PeerMessage& wire, const raft::TimeoutNow& m) {
+  idl::TimeoutNow w;
+  w.term = Bits(m.term);
+  wire.__set_timeoutNow(w);
+}
+
+PeerMessage Take(const idl::TimeoutNow& w) { return raft::Message(raft::TimeoutNow{Bits(w.term)}); }
+
 void Fill(idl::PeerMessage& wire, const raft::ReadIndexRequest& m) {
   idl::ReadIndexRequest w;
   w.term = Bits(m.term);
@@ -195,14 +203,6 @@ PeerMessage Take(const idl::ReadIndexReply& w) {
   return raft::Message(
       raft::ReadIndexReply{Bits(w.term), Bits(w.requestId), w.success, Bits(w.readIndex)});
 }
-
-void Fill(idl::PeerMessage& wire, const raft::TimeoutNow& m) {
-  idl::TimeoutNow w;
-  w.term = Bits(m.term);
-  wire.__set_timeoutNow(w);
-}
-
-PeerMessage Take(const idl::TimeoutNow& w) { return raft::Message(raft::TimeoutNow{Bits(w.term)}); }
 
 void Fill(idl::PeerMessage& wire, const raft::Message& m) {
   std::visit([&wire](const auto& message) { Fill(wire, message); }, m);
@@ -372,10 +372,10 @@ std::optional<PeerMessage> FromWire(idl::PeerMessage&& wire) {
   if (is.touchAck) return Take(wire.touchAck);
   if (is.requestVote) return Take(wire.requestVote);
   if (is.requestVoteReply) return Take(wire.requestVoteReply);
+  if (is.timeoutNow) return Take(wire.timeoutNow);
   if (is.forwardRejected) return Take(std::move(wire.forwardRejected));
   if (is.digestReport) return Take(wire.digestReport);
   if (is.memberReport) return Take(wire.memberReport);
-  if (is.timeoutNow) return Take(wire.timeoutNow);
   return std::nullopt;
 }
 

@@ -241,13 +241,13 @@ union PeerMessage {
   4: AppendEntriesReply appendEntriesReply,
   5: ReadIndexRequest readIndexRequest,
   6: ReadIndexReply readIndexReply,
+  16: TimeoutNow timeoutNow,
   7: Forward forward,
   8: ForwardRejected forwardRejected,
   9: TouchBatch touchBatch,
   10: TouchAck touchAck,
   11: DigestReport digestReport,
   12: MemberReport memberReport,
-  13: TimeoutNow timeoutNow,
 }
 
 service Peer {
