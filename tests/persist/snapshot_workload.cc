@@ -53,7 +53,8 @@ void ModelState::Apply(const raft::Entry& entry) {
     const std::string key = fmt::format("key/{}", Mix(&random) % kKeys);
     const std::uint64_t draw = Mix(&random);
     set(key, draw % 4 == 0 ? std::nullopt
-                           : std::optional(std::string(draw % 190, static_cast<char>(draw >> 8U))));
+                           : std::optional(std::string(draw % 190 * value_scale,
+                                                       static_cast<char>(draw >> 8U))));
   }
 }
 
@@ -105,7 +106,7 @@ std::vector<SnapshotChunk> ChunksOf(const Rows& rows, std::size_t rows_per_chunk
   return chunks;
 }
 
-SnapshotOptions SmallSnapshotOptions(FaultEnv* env) {
+SnapshotOptions SmallSnapshotOptions(FaultEnv* env, std::size_t value_scale) {
   SnapshotOptions options;
   options.env = env;
   options.disk = env;
@@ -114,8 +115,8 @@ SnapshotOptions SmallSnapshotOptions(FaultEnv* env) {
   options.data_dir = "/data";
   options.write_buffer_bytes = 64 << 10;
   options.block_cache_bytes = 16 << 10;
-  options.delta_bytes_max = 2 << 10;
-  options.build_batch_bytes = 1 << 10;
+  options.delta_bytes_max = value_scale << 11U;
+  options.build_batch_bytes = value_scale << 10U;
   return options;
 }
 

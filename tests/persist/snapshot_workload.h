@@ -32,6 +32,8 @@ struct ModelState {
   raft::Index index = 0;
   Rows rows;
   Changes changed;  ///< since somebody cleared it
+  /// Values are that many times as long as the usual ones (at most 190 bytes).
+  std::size_t value_scale = 1;
 
   void Apply(const raft::Entry& entry);
   /// What a snapshot of it says. The digest is the decimal index.
@@ -47,7 +49,7 @@ tl::expected<Rows, Error> LoadRows(const SnapshotStore& store);
 /// All chunks of a snapshot that has these rows, as SnapshotCursor would give them.
 std::vector<SnapshotChunk> ChunksOf(const Rows& rows, std::size_t rows_per_chunk);
 
-/// For /data on `env`: one thread, small buffers and bounds.
-SnapshotOptions SmallSnapshotOptions(FaultEnv* env);
+/// For /data on `env`: one thread, small buffers and bounds, for states of that scale.
+SnapshotOptions SmallSnapshotOptions(FaultEnv* env, std::size_t value_scale = 1);
 
 }  // namespace conclave::persist::testing
