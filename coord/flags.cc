@@ -46,9 +46,33 @@ DEFINE_int64(session_bucket_ms, 100,
 DEFINE_uint64(request_bytes_max, std::uint64_t{4} << 20, "largest write a client may make");
 DEFINE_uint64(read_bytes_max, std::uint64_t{1} << 20, "largest page of a listing of children");
 DEFINE_uint64(log_bytes_max, std::uint64_t{8} << 30,
-              "size of the log at which writes are refused (there is no compaction yet)");
+              "size of the log at which writes are refused, should checkpoints not keep up");
 DEFINE_uint64(log_reserve_bytes, std::uint64_t{64} << 20,
               "room past --log_bytes_max for deletes and ends of sessions");
+DEFINE_uint64(checkpoint_dirty_bytes, std::uint64_t{8} << 20,
+              "a checkpoint is taken when so much of the state has changed");
+DEFINE_uint64(checkpoint_dirty_rows, 65'536,
+              "a checkpoint is taken when so many znodes, sessions and replies have changed");
+DEFINE_uint64(checkpoint_log_bytes, std::uint64_t{64} << 20,
+              "a checkpoint is taken when so much of the log would have to be replayed");
+DEFINE_uint64(checkpoint_log_entries, 200'000,
+              "a checkpoint is taken when so many entries would have to be replayed");
+DEFINE_int64(
+    checkpoint_interval_ms, 0,
+    "a checkpoint is taken so often, if anything has changed; 0: only by the bounds above");
+DEFINE_uint64(log_tail_entries, 50'000,
+              "entries kept behind a checkpoint for followers that are a little behind");
+DEFINE_uint64(log_tail_bytes, std::uint64_t{64} << 20,
+              "bytes of them at most; never more than a quarter of --log_bytes_max");
+DEFINE_uint64(log_pin_bytes, std::uint64_t{512} << 20,
+              "bytes of the log that the transfer of a snapshot may keep");
+DEFINE_uint64(snapshot_chunk_bytes, std::uint64_t{256} << 10,
+              "size of a message with a part of a snapshot");
+DEFINE_uint64(snapshot_bytes_per_second, std::uint64_t{64} << 20,
+              "how fast snapshots are sent, all transfers of this member together");
+DEFINE_uint64(snapshot_transfers_max, 2, "members that are sent a snapshot at once");
+DEFINE_int64(scrub_pass_ms, 600'000,
+             "the state in memory is checked against its digest once in this time; 0: never");
 DEFINE_uint64(free_space_min_bytes, std::uint64_t{1} << 30,
               "free space on the disk below which creates and sets are refused");
 DEFINE_uint64(free_space_reserve_bytes, std::uint64_t{64} << 20,
@@ -199,6 +223,18 @@ void FillServerOptions(server::Options& options) {
   options.read_bytes_max = FLAGS_read_bytes_max;
   options.log_bytes_max = FLAGS_log_bytes_max;
   options.log_reserve_bytes = FLAGS_log_reserve_bytes;
+  options.checkpoint_dirty_bytes = FLAGS_checkpoint_dirty_bytes;
+  options.checkpoint_dirty_rows = FLAGS_checkpoint_dirty_rows;
+  options.checkpoint_log_bytes = FLAGS_checkpoint_log_bytes;
+  options.checkpoint_log_entries = FLAGS_checkpoint_log_entries;
+  options.checkpoint_interval_ms = FLAGS_checkpoint_interval_ms;
+  options.log_tail_entries = FLAGS_log_tail_entries;
+  options.log_tail_bytes = FLAGS_log_tail_bytes;
+  options.log_pin_bytes = FLAGS_log_pin_bytes;
+  options.snapshot_chunk_bytes = FLAGS_snapshot_chunk_bytes;
+  options.snapshot_bytes_per_second = FLAGS_snapshot_bytes_per_second;
+  options.snapshot_transfers_max = FLAGS_snapshot_transfers_max;
+  options.scrub_pass_ms = FLAGS_scrub_pass_ms;
   options.free_space_min_bytes = FLAGS_free_space_min_bytes;
   options.free_space_reserve_bytes = FLAGS_free_space_reserve_bytes;
   options.pending_bytes_max = FLAGS_pending_bytes_max;

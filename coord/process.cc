@@ -149,8 +149,10 @@ class Process {
   explicit Process(const ProcessOptions& options)
       : options_(options),
         log_thread_("log"),
+        background_thread_("background"),
         core_executor_(&core_),
         log_executor_(&log_thread_.loop()),
+        background_executor_(&background_thread_.loop()),
         resolver_(core_),
         links_(&core_, &resolver_, {options.peer, options.peers}),
         door_(&server_, &core_, MakeDoorOptions()),
@@ -247,6 +249,7 @@ class Process {
     server::Seams seams;
     seams.core = &core_executor_;
     seams.log = &log_executor_;
+    seams.background = &background_executor_;
     seams.transport = &links_;
     seams.env = leveldb::Env::Default();
     seams.disk = persist::PosixDisk();
@@ -286,8 +289,10 @@ class Process {
   const ProcessOptions options_;
   wire::EventLoop core_;
   wire::LoopThread log_thread_;
+  wire::LoopThread background_thread_;
   doors::LoopExecutor core_executor_;
   doors::LoopExecutor log_executor_;
+  doors::LoopExecutor background_executor_;
   doors::SystemWallClock wall_clock_;
   doors::SystemRandom random_;
   doors::Metrics metrics_;

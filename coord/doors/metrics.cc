@@ -177,7 +177,7 @@ void AddProcess(std::vector<MetricFamily>& page) {
 
 struct Metrics::Impl {
   prometheus::Registry registry;
-  std::array<prometheus::Histogram*, 4> timings{};
+  std::array<prometheus::Histogram*, 6> timings{};
 
   prometheus::Histogram* Make(const char* name, const char* help) {
     return &prometheus::BuildHistogram().Name(name).Help(help).Register(registry).Add({}, kSeconds);
@@ -194,6 +194,10 @@ Metrics::Metrics() : impl_(std::make_unique<Impl>()) {
       "conclave_read_duration_seconds", "A linearizable read, from its arrival to its answer.");
   t[static_cast<std::size_t>(server::Timing::kApplySlice)] =
       impl_->Make("conclave_apply_duration_seconds", "One slice of applied entries.");
+  t[static_cast<std::size_t>(server::Timing::kFreezeSlice)] =
+      impl_->Make("conclave_freeze_duration_seconds", "One slice of freezing the state.");
+  t[static_cast<std::size_t>(server::Timing::kCheckpoint)] = impl_->Make(
+      "conclave_checkpoint_duration_seconds", "A checkpoint, from its begin until it is durable.");
 }
 
 Metrics::~Metrics() = default;

@@ -8,6 +8,8 @@
 #include <variant>
 #include <vector>
 
+#include "coord/doors/peer_snapshot_codec.h"
+
 namespace conclave::doors {
 namespace {
 
@@ -204,6 +206,10 @@ PeerMessage Take(const idl::ReadIndexReply& w) {
       raft::ReadIndexReply{Bits(w.term), Bits(w.requestId), w.success, Bits(w.readIndex)});
 }
 
+// Of the snapshot's messages, in a file of their own.
+using doors::Fill;
+using doors::Take;
+
 void Fill(idl::PeerMessage& wire, const raft::Message& m) {
   std::visit([&wire](const auto& message) { Fill(wire, message); }, m);
 }
@@ -376,6 +382,9 @@ std::optional<PeerMessage> FromWire(idl::PeerMessage&& wire) {
   if (is.forwardRejected) return Take(std::move(wire.forwardRejected));
   if (is.digestReport) return Take(wire.digestReport);
   if (is.memberReport) return Take(wire.memberReport);
+  if (is.snapshotChunk) return Take(std::move(wire.snapshotChunk));
+  if (is.snapshotAck) return Take(std::move(wire.snapshotAck));
+  if (is.snapshotOffer) return Take(std::move(wire.snapshotOffer));
   return std::nullopt;
 }
 

@@ -68,6 +68,8 @@ std::size_t BytesOf(const server::PeerMessage& message) {
     for (const server::ForwardedEntry& entry : forward->entries) {
       bytes += kSmall + entry.entry->size();
     }
+  } else if (const auto* chunk = std::get_if<server::SnapshotChunk>(&message)) {
+    bytes += chunk->after_key.size() + chunk->rows.size();
   }
   return bytes;
 }

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <string_view>
 #include <vector>
 
+#include "consensus/storage.h"
 #include "consensus/types.h"
 #include "coord/server/status.h"
 #include "coord/tree/state_machine.h"
@@ -21,7 +23,7 @@ class Observer;
 // Invariants:
 //   1. An entry's effects, the matching of its watches and the queueing of their events happen in
 //      one go, within `applied`; slices end between entries (rule 1).
-//   2. applied() rises by one with every entry, Raft's own included.
+//   2. applied() rises by one with every entry, Raft's own included; a snapshot makes it jump.
 class Applier {
  public:
   struct Events {
@@ -32,7 +34,10 @@ class Applier {
     std::function<void(std::string_view)> fatal;
   };
 
-  Applier(Counters* counters, Observer* observer, Events events);
+  // Begins with the state of a member that has applied nothing, or with one that was loaded and
+  // stands at `applied`.
+  Applier(Counters* counters, Observer* observer, Events events,
+          std::unique_ptr<tree::StateMachine> machine, raft::Index applied);
   Applier(const Applier&) = delete;
   Applier& operator=(const Applier&) = delete;
   ~Applier() = default;
@@ -42,11 +47,20 @@ class Applier {
   // Applies at most `entries_max` entries; returns how many.
   std::size_t RunSlice(std::size_t entries_max);
 
-  [[nodiscard]] bool idle() const { return waiting_.empty(); }
+  // Nothing can be applied just now.
+  [[nodiscard]] bool idle() const { return waiting_.empty() || held_; }
+
+  // A snapshot takes the place of what waits: nothing is applied until Replace.
+  void Hold();
+  // The state after `meta.last`. REQUIRES: that lies behind applied().
+  void Replace(std::unique_ptr<tree::StateMachine> machine, const raft::SnapshotMeta& meta);
 
   [[nodiscard]] raft::Index applied() const { return applied_; }
 
-  [[nodiscard]] const tree::StateMachine& machine() const { return machine_; }
+  [[nodiscard]] const tree::StateMachine& machine() const { return *machine_; }
+
+  // For freezing and scrubbing, which change nothing that is replicated.
+  [[nodiscard]] tree::StateMachine& mutable_machine() { return *machine_; }
 
   // What digests are compared by: both halves folded, with the feature of an injected fault.
   [[nodiscard]] std::uint64_t digest() const;
@@ -59,11 +73,12 @@ class Applier {
   Counters* const counters_;
   Observer* const observer_;
   const Events events_;
-  tree::StateMachine machine_;
+  std::unique_ptr<tree::StateMachine> machine_;
   std::deque<raft::Entry> waiting_;
   raft::Index applied_ = 0;
   std::uint64_t rot_ = 0;
   bool failed_ = false;
+  bool held_ = false;
 };
 
 }  // namespace conclave::server

@@ -19,8 +19,9 @@ constexpr std::size_t kWriteBytesMax = std::size_t{8} << 20;
 // Shared by both executors; lives as long as a task that may run.
 struct LogWriter::Shared : std::enable_shared_from_this<LogWriter::Shared> {
   struct Waiting {
-    raft::PersistId id = 0;
+    raft::PersistId id = 0;  // 0: of SubmitOwn
     persist::LogBatch batch;
+    std::function<void()> durable = {};
   };
 
   Shared(persist::LogStore* store_arg, Links links_arg)
@@ -48,7 +49,8 @@ struct LogWriter::Shared : std::enable_shared_from_this<LogWriter::Shared> {
         links.fatal(result.error().message);
         return;
       }
-      links.core->Post([self = shared_from_this(), written] { self->Report(written); });
+      links.core->Post(
+          [self = shared_from_this(), written = std::move(written)] { self->Report(written); });
     }
   }
 
@@ -58,16 +60,19 @@ struct LogWriter::Shared : std::enable_shared_from_this<LogWriter::Shared> {
       running = false;
       return false;
     }
-    *batch = std::move(waiting.front().batch);
-    written->through = waiting.front().id;
-    waiting.pop_front();
-    std::size_t bytes = batch->bytes();
-    while (!waiting.empty() && bytes < kWriteBytesMax) {
-      bytes += waiting.front().batch.bytes();
-      written->through = waiting.front().id;
-      batch->Merge(std::move(waiting.front().batch));
+    std::size_t bytes = 0;
+    do {
+      Waiting next = std::move(waiting.front());
       waiting.pop_front();
-    }
+      bytes += next.batch.bytes();
+      batch->Merge(std::move(next.batch));
+      if (next.id != 0) {
+        written->through = next.id;
+      }
+      if (next.durable) {
+        written->durable.push_back(std::move(next.durable));
+      }
+    } while (!waiting.empty() && bytes < kWriteBytesMax);
     written->entries = batch->append.size();
     for (const raft::Entry& entry : batch->append) {
       written->bytes += entry.data_bytes();
@@ -77,9 +82,24 @@ struct LogWriter::Shared : std::enable_shared_from_this<LogWriter::Shared> {
 
   // On the core executor.
   void Report(const Written& written) {
-    if (links.written) {
+    if (links.written && written.through != 0) {
       links.written(written);
     }
+    for (const std::function<void()>& durable : written.durable) {
+      if (links.written) {  // still somebody there
+        durable();
+      }
+    }
+  }
+
+  // Returns whether a task on the log executor is to be posted.
+  bool Queue(Waiting next) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (closed) {
+      return false;
+    }
+    waiting.push_back(std::move(next));
+    return !std::exchange(running, true);
   }
 
   persist::LogStore* const store;
@@ -103,18 +123,15 @@ LogWriter::~LogWriter() {
 }
 
 void LogWriter::Submit(raft::PersistId id, persist::LogBatch batch) {
-  {
-    const std::lock_guard<std::mutex> lock(shared_->mutex);
-    if (shared_->closed) {
-      return;
-    }
-    shared_->waiting.push_back({id, std::move(batch)});
-    if (shared_->running) {
-      return;
-    }
-    shared_->running = true;
+  if (shared_->Queue({.id = id, .batch = std::move(batch), .durable = {}})) {
+    shared_->links.log->Post([shared = shared_] { shared->WriteWaiting(); });
   }
-  shared_->links.log->Post([shared = shared_] { shared->WriteWaiting(); });
+}
+
+void LogWriter::SubmitOwn(persist::LogBatch batch, std::function<void()> durable) {
+  if (shared_->Queue({.id = 0, .batch = std::move(batch), .durable = std::move(durable)})) {
+    shared_->links.log->Post([shared = shared_] { shared->WriteWaiting(); });
+  }
 }
 
 }  // namespace conclave::server

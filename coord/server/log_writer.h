@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "consensus/types.h"
 #include "coord/server/executor.h"
@@ -29,9 +30,11 @@ class LogWriter {
  public:
   // What one synced write did; passed to `written` on the core executor.
   struct Written {
-    raft::PersistId through = 0;  // this batch and all submitted before it are durable
+    // This batch and all submitted before it are durable; 0: it held nothing of consensus.
+    raft::PersistId through = 0;
     std::uint64_t entries = 0;
     std::uint64_t bytes = 0;
+    std::vector<std::function<void()>> durable = {};  // of SubmitOwn
   };
 
   struct Links {
@@ -51,6 +54,11 @@ class LogWriter {
   ~LogWriter();
 
   void Submit(raft::PersistId id, persist::LogBatch batch);
+
+  // A batch that consensus has not asked for: compaction, another generation of the snapshot. It
+  // keeps its place among the others. `durable` is called on the core executor, after `written`; it
+  // may be empty.
+  void SubmitOwn(persist::LogBatch batch, std::function<void()> durable);
 
  private:
   struct Shared;

@@ -130,6 +130,56 @@ Checked CheckBounds(const Options& o) {
   return AtLeast("log_reserve_bytes", o.log_reserve_bytes, std::uint64_t{1} << 12);
 }
 
+Checked CheckCheckpoints(const Options& o) {
+  constexpr std::size_t kBatchMost = std::size_t{64} << 20;
+  constexpr std::size_t kChunkLeast = 16;
+  constexpr std::size_t kChunkMost = std::size_t{8} << 20;
+  if (Checked c = AtLeast<std::size_t>("checkpoint_dirty_bytes", o.checkpoint_dirty_bytes, 1); !c) {
+    return c;
+  }
+  if (Checked c = AtMost("checkpoint_dirty_bytes", o.checkpoint_dirty_bytes, kBatchMost,
+                         "what has changed is held in memory twice while it is written");
+      !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::size_t>("checkpoint_dirty_rows", o.checkpoint_dirty_rows, 1); !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::uint64_t>("checkpoint_log_bytes", o.checkpoint_log_bytes, 1); !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::uint64_t>("checkpoint_log_entries", o.checkpoint_log_entries, 1);
+      !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::int64_t>("checkpoint_interval_ms", o.checkpoint_interval_ms, 0);
+      !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::size_t>("freeze_slice_rows", o.freeze_slice_rows, 1); !c) return c;
+  if (Checked c = AtLeast("snapshot_chunk_bytes", o.snapshot_chunk_bytes, kChunkLeast); !c)
+    return c;
+  if (Checked c = AtMost("snapshot_chunk_bytes", o.snapshot_chunk_bytes, kChunkMost,
+                         "a chunk with one large row must fit into a frame");
+      !c) {
+    return c;
+  }
+  if (Checked c =
+          AtLeast<std::uint64_t>("snapshot_bytes_per_second", o.snapshot_bytes_per_second, 1024);
+      !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::size_t>("snapshot_transfers_max", o.snapshot_transfers_max, 1); !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::size_t>("snapshot_chunks_inflight", o.snapshot_chunks_inflight, 1);
+      !c) {
+    return c;
+  }
+  if (Checked c = AtLeast<std::int64_t>("snapshot_retry_ms", o.snapshot_retry_ms, 1); !c) return c;
+  return AtLeast<std::int64_t>("scrub_pass_ms", o.scrub_pass_ms, 0);
+}
+
 Checked CheckWatchesAndPace(const Options& o) {
   constexpr std::size_t kOne = 1;
   if (Checked c = AtLeast("watch_window_bytes", o.watch_window_bytes, kOne); !c) return c;
@@ -152,6 +202,7 @@ tl::expected<void, std::string> Options::Validate() const {
   if (Checked c = CheckConsensus(*this); !c) return c;
   if (Checked c = CheckSessions(*this); !c) return c;
   if (Checked c = CheckBounds(*this); !c) return c;
+  if (Checked c = CheckCheckpoints(*this); !c) return c;
   return CheckWatchesAndPace(*this);
 }
 

@@ -70,8 +70,9 @@ struct Options {
   std::size_t pending_bytes_max = std::size_t{64} << 20;
   // --read_bytes_max: body of one answer of `children`; the caller pages on.
   std::size_t read_bytes_max = std::size_t{1} << 20;
-  // --log_bytes_max: the log is not compacted yet, so it is bounded: past this, writes are refused
-  // (kNoSpace). --log_reserve_bytes: deletes and sessions still pass within so much more.
+  // --log_bytes_max: compaction behind checkpoints keeps the log far below this; where it cannot
+  // keep up (a disk too slow for checkpoints), writes are refused (kNoSpace) from here on.
+  // --log_reserve_bytes: deletes and sessions still pass within so much more.
   std::uint64_t log_bytes_max = std::uint64_t{8} << 30;
   std::uint64_t log_reserve_bytes = std::uint64_t{64} << 20;
   // --free_space_min_bytes, --free_space_reserve_bytes: with less room than the first on the disk
@@ -79,6 +80,46 @@ struct Options {
   // before the log is touched. Both end by themselves.
   std::uint64_t free_space_min_bytes = std::uint64_t{1} << 30;
   std::uint64_t free_space_reserve_bytes = std::uint64_t{64} << 20;
+
+  // --- checkpoints and the log behind them ------------------------------------------------------
+
+  // A checkpoint is taken when so much has changed since the last one: --checkpoint_dirty_bytes,
+  // --checkpoint_dirty_rows (of the state, where a row that changed often counts once), or when so
+  // much would have to be replayed: --checkpoint_log_bytes, --checkpoint_log_entries; or, if
+  // anything was applied, after --checkpoint_interval_ms (0: never for this reason).
+  std::size_t checkpoint_dirty_bytes = std::size_t{8} << 20;
+  std::size_t checkpoint_dirty_rows = 65'536;
+  std::uint64_t checkpoint_log_bytes = std::uint64_t{64} << 20;
+  std::uint64_t checkpoint_log_entries = 200'000;
+  std::int64_t checkpoint_interval_ms = 0;
+  // Rows frozen between two turns of the core, about a microsecond each. No flag.
+  std::size_t freeze_slice_rows = 512;
+  // A larger change is not written over the last checkpoint but beside it, with everything else. No
+  // flag: one synced batch should not hold up the disk for long (rule 12).
+  std::size_t checkpoint_batch_bytes = std::size_t{16} << 20;
+  // --log_tail_entries, --log_tail_bytes: what stays of the log behind a checkpoint at most, for
+  // followers that are a little behind. Never more than a quarter of log_bytes_max.
+  std::uint64_t log_tail_entries = 50'000;
+  std::uint64_t log_tail_bytes = std::uint64_t{64} << 20;
+  // --log_pin_bytes: what a running transfer of a snapshot keeps of the log behind it at most. Past
+  // it the follower needs another transfer.
+  std::uint64_t log_pin_bytes = std::uint64_t{512} << 20;
+
+  // --- snapshots for members too far behind -----------------------------------------------------
+
+  // --snapshot_chunk_bytes: of one message. --snapshot_bytes_per_second: of all transfers of this
+  // member together. --snapshot_transfers_max: at once.
+  std::size_t snapshot_chunk_bytes = std::size_t{256} << 10;
+  std::uint64_t snapshot_bytes_per_second = std::uint64_t{64} << 20;
+  std::size_t snapshot_transfers_max = 2;
+  // Chunks under way, and how long nothing may be heard before the thread is taken up again. No
+  // flags.
+  std::size_t snapshot_chunks_inflight = 4;
+  std::int64_t snapshot_retry_ms = 1'000;
+
+  // --scrub_pass_ms: the state in memory is compared with its digest piece by piece, all of it once
+  // in about this time. 0: never.
+  std::int64_t scrub_pass_ms = 600'000;
 
   // --- watches ----------------------------------------------------------------------------------
 

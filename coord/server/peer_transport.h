@@ -13,6 +13,7 @@
 #include "consensus/messages.h"
 #include "consensus/types.h"
 #include "coord/server/room.h"
+#include "coord/server/snapshot_messages.h"
 #include "coord/server/status.h"
 #include "coord/tree/watch_window.h"
 
@@ -78,8 +79,9 @@ struct MemberReport {
   Room room = Room::kPlenty;  // of the sender's own disk and log
 };
 
-using PeerMessage = std::variant<raft::Message, Forward, ForwardRejected, TouchBatch, TouchAck,
-                                 DigestReport, MemberReport>;
+using PeerMessage =
+    std::variant<raft::Message, Forward, ForwardRejected, TouchBatch, TouchAck, DigestReport,
+                 MemberReport, SnapshotOffer, SnapshotChunk, SnapshotAck>;
 
 // First thing that each side of a link says (rules 8, 11). The link checks the cluster's name, the
 // member's id and the range of versions by itself; the rest is passed up.

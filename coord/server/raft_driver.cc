@@ -73,14 +73,21 @@ void RaftDriver::Fulfil(raft::Ready ready) {
   Send(std::move(ready.sendNow));
 
   const bool needs_write = ready.needs_persist();
-  persisting_.push_back(
-      {.id = ready.id, .needs_write = needs_write, .send = std::move(ready.sendAfterPersist)});
+  Persisting persisting;
+  persisting.id = ready.id;
+  persisting.needs_write = needs_write;
+  persisting.send = std::move(ready.sendAfterPersist);
+  if (ready.install) {
+    persisting.install = ready.install->meta;
+  }
+  persisting_.push_back(std::move(persisting));
   if (needs_write) {
-    log_->Submit(ready.id, persist::LogBatch{.hardState = ready.hardState,
-                                             .truncateFrom = ready.truncateFrom,
-                                             .append = std::move(ready.append)});
+    log_->Submit(ready.id, BatchOf(ready));
   } else if (persisting_.size() == 1) {
     Finish(ready.id);
+  }
+  for (const raft::MemberId peer : ready.sendSnapshot) {
+    events_.send_snapshot(peer);
   }
   if (!ready.committed.empty()) {
     events_.committed(std::move(ready.committed));
@@ -93,6 +100,31 @@ void RaftDriver::Fulfil(raft::Ready ready) {
   }
 }
 
+persist::LogBatch RaftDriver::BatchOf(raft::Ready& ready) {
+  persist::LogBatch batch;
+  batch.hardState = ready.hardState;
+  batch.truncateFrom = ready.truncateFrom;
+  batch.append = std::move(ready.append);
+  if (ready.install) {
+    const raft::SnapshotMeta& meta = ready.install->meta;
+    batch.SetInstall(events_.installing(meta), meta, ready.install->log_kept);
+    if (ready.install->log_kept) {
+      batch.compactThrough = meta.last.index;
+    }
+  }
+  return batch;
+}
+
+void RaftDriver::WriteOwn(persist::LogBatch batch, std::function<void()> durable) {
+  ++own_writes_;
+  log_->SubmitOwn(std::move(batch), [this, durable = std::move(durable)] {
+    --own_writes_;
+    if (durable) {
+      durable();
+    }
+  });
+}
+
 void RaftDriver::OnWritten(const LogWriter::Written& written) {
   ++counters_->log_syncs;
   counters_->log_entries += written.entries;
@@ -103,17 +135,24 @@ void RaftDriver::OnWritten(const LogWriter::Written& written) {
 void RaftDriver::Finish(raft::PersistId through) {
   raft::PersistId last = 0;
   std::vector<raft::Envelope> send;
+  std::optional<raft::SnapshotMeta> installed;
   while (!persisting_.empty() &&
          (persisting_.front().id <= through || !persisting_.front().needs_write)) {
     Persisting& done = persisting_.front();
     last = done.id;
     send.insert(send.end(), std::make_move_iterator(done.send.begin()),
                 std::make_move_iterator(done.send.end()));
+    if (done.install) {
+      installed = std::move(done.install);
+    }
     persisting_.pop_front();
   }
   CHECK_NE(last, 0U) << "the log reported " << through << ", which is not on its way";
   Send(std::move(send));
   raft_->Persisted(last);
+  if (installed) {
+    events_.installed(*installed);
+  }
 }
 
 void RaftDriver::Send(std::vector<raft::Envelope> envelopes) {

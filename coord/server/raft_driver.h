@@ -26,6 +26,13 @@ struct RaftEvents {
   std::function<void(std::vector<raft::Entry>)> committed;  // apply, in order
   std::function<void(const raft::ReadReady&)> read_ready;
   std::function<void(raft::ReadId)> read_failed;
+  // A snapshot takes the place of the log and soon of the state: nothing is applied from here on
+  // until `installed`. Returns the generation that holds it.
+  std::function<std::uint64_t(const raft::SnapshotMeta&)> installing = {};
+  // It is durable: now the state is to be replaced, and Raft::Applied to be told.
+  std::function<void(const raft::SnapshotMeta&)> installed = {};
+  // This peer needs the newest checkpoint.
+  std::function<void(raft::MemberId)> send_snapshot = {};
   std::function<void(std::string_view)> fatal;
 };
 
@@ -49,6 +56,9 @@ class RaftDriver {
   // REQUIRES: called once, before anything else.
   void SetLog(std::unique_ptr<LogWriter> log) { log_ = std::move(log); }
 
+  // Behind everything that has been handed to the log so far; see LogWriter::SubmitOwn.
+  void WriteOwn(persist::LogBatch batch, std::function<void()> durable);
+
   void Tick();
   void Step(raft::MemberId from, raft::Message message, std::int64_t now_ns);
   void PeerUp(const PeerHello& peer);
@@ -61,7 +71,7 @@ class RaftDriver {
   void OnWritten(const LogWriter::Written& written);
 
   // True while something submitted is not durable yet.
-  [[nodiscard]] bool writing() const { return !persisting_.empty(); }
+  [[nodiscard]] bool writing() const { return !persisting_.empty() || own_writes_ != 0; }
 
   // Never leads again (rule 15).
   void Mute() { muted_ = true; }
@@ -82,9 +92,12 @@ class RaftDriver {
     raft::PersistId id = 0;
     bool needs_write = false;
     std::vector<raft::Envelope> send;
+    std::optional<raft::SnapshotMeta> install;
   };
 
   void Fulfil(raft::Ready ready);
+  // What of it is to be made durable, as one unit.
+  persist::LogBatch BatchOf(raft::Ready& ready);
   void Finish(raft::PersistId through);
   void Send(std::vector<raft::Envelope> envelopes);
 
@@ -94,6 +107,7 @@ class RaftDriver {
   const RaftEvents events_;
   std::unique_ptr<LogWriter> log_;
   std::deque<Persisting> persisting_;  // by id
+  std::size_t own_writes_ = 0;
   std::optional<std::int64_t> leader_heard_ns_;
   bool muted_ = false;
   bool failed_ = false;

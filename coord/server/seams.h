@@ -30,6 +30,8 @@ enum class Timing : std::uint8_t {
   kWrite,    // accepted here until answered
   kLinearizableRead,
   kApplySlice,
+  kFreezeSlice,  // a slice of freezing the state for a checkpoint
+  kCheckpoint,   // from the decision to take one until it is durable
 };
 
 // Where durations go.
@@ -59,16 +61,27 @@ class Observer {
   // of the state after it.
   virtual void OnApplied(std::uint64_t index, std::uint64_t term, std::uint64_t chain,
                          std::uint64_t digest) = 0;
+
+  // The state was replaced by a snapshot: it is now the one after this entry, and what lies between
+  // was not applied here. The arguments are those of OnApplied for that entry.
+  virtual void OnInstalled(std::uint64_t index, std::uint64_t term, std::uint64_t chain,
+                           std::uint64_t digest) {
+    OnApplied(index, term, chain, digest);
+  }
+
   // This member leads from now on, in this term.
   virtual void OnLeader(std::uint64_t term) = 0;
 };
 
 // Borrowed pointers must outlive the server; none may be null but `disk`, `metrics` and `observer`.
 struct Seams {
-  // Runs everything but the synced writes. Every call into Server is made on it.
+  // Runs everything but what the other two do. Every call into Server is made on it.
   Executor* core = nullptr;
   // Runs the synced writes of the log. May be the core executor itself (simulation does so).
   Executor* log = nullptr;
+  // Runs what takes long and is waited for by nobody: checkpoints, reading and writing of snapshots
+  // under transfer, checks of whole states. May be the core executor itself.
+  Executor* background = nullptr;
   PeerTransport* transport = nullptr;
   // The file system that the log lies on. A null `disk` (in-memory Envs) means: no pre-allocation,
   // no syncs of directories.

@@ -29,9 +29,9 @@ Server::Core::Core(Options options, Seams seams)
       audit_(options_.id, options_.digest_interval) {
   const auto valid = options_.Validate();
   CHECK(valid) << valid.error();
-  CHECK(seams_.core != nullptr && seams_.log != nullptr && seams_.transport != nullptr &&
-        seams_.env != nullptr && seams_.wall_clock != nullptr && seams_.random != nullptr &&
-        seams_.fatal && seams_.free_space)
+  CHECK(seams_.core != nullptr && seams_.log != nullptr && seams_.background != nullptr &&
+        seams_.transport != nullptr && seams_.env != nullptr && seams_.wall_clock != nullptr &&
+        seams_.random != nullptr && seams_.fatal && seams_.free_space)
       << "a seam is missing";
   for (const MemberAddress& member : options_.members) {
     if (member.id != options_.id) {
@@ -77,7 +77,8 @@ tl::expected<void, std::string> Server::Core::Start() {
                           [this](const raft::Entry& entry) {
                             homes_->Apply(static_cast<std::int64_t>(entry.index), {});
                           },
-                      .fatal = [this](std::string_view reason) { Fatal(reason); }});
+                      .fatal = [this](std::string_view reason) { Fatal(reason); }},
+      std::make_unique<tree::StateMachine>(), 0);
   BuildRaft(store_->TakeRestored());
   BuildPaths();
   hello_ = Hello();

@@ -135,6 +135,7 @@ class Member {
     server::Seams seams;
     seams.core = &core_executor_;
     seams.log = &log_executor_;
+    seams.background = &log_executor_;
     seams.transport = links_.get();
     seams.env = leveldb::Env::Default();
     seams.disk = persist::PosixDisk();

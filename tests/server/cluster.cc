@@ -79,10 +79,15 @@ std::optional<std::string> Cluster::Start(raft::MemberId id) {
         random_.Uniform(static_cast<std::uint64_t>(options_.sync_min_ns),
                         static_cast<std::uint64_t>(options_.sync_max_ns)));
   });
+  member.background = std::make_unique<SimExecutor>(&loop_, [this] {
+    return static_cast<std::int64_t>(
+        random_.Uniform(0, static_cast<std::uint64_t>(options_.background_max_ns)));
+  });
   member.transport = std::make_unique<SimTransport>(&network_, member.core.get(), id);
   Seams seams;
   seams.core = member.core.get();
   seams.log = member.log.get();
+  seams.background = member.background.get();
   seams.transport = member.transport.get();
   seams.env = member.env.get();
   seams.disk = member.env.get();
@@ -120,6 +125,7 @@ void Cluster::EndLife(Member& member) {
   }
   member.server.reset();
   member.transport.reset();
+  member.background.reset();
   member.log.reset();
   member.core.reset();
 }
@@ -149,6 +155,7 @@ void Cluster::Pause(raft::MemberId id, std::int64_t duration_ns) {
   Member& member = members_.at(id);
   member.core->PauseUntil(loop_.now_ns() + duration_ns);
   member.log->PauseUntil(loop_.now_ns() + duration_ns);
+  member.background->PauseUntil(loop_.now_ns() + duration_ns);
 }
 
 bool Cluster::Until(const std::function<bool()>& done, std::int64_t limit_ms) {

@@ -25,6 +25,8 @@ struct ClusterOptions {
   // A synced write takes this long.
   std::int64_t sync_min_ns = 50'000;
   std::int64_t sync_max_ns = 400'000;
+  // A task in the background begins up to this late.
+  std::int64_t background_max_ns = 4'000'000;
   // Changes every member's options before it starts.
   std::function<void(Options&)> tune;
 };
@@ -136,6 +138,7 @@ class Cluster {
     // One life; in the order in which they must go.
     std::unique_ptr<SimExecutor> core;
     std::unique_ptr<SimExecutor> log;
+    std::unique_ptr<SimExecutor> background;
     std::unique_ptr<SimTransport> transport;
     std::unique_ptr<Server> server;
   };

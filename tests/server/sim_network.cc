@@ -52,6 +52,15 @@ void HashMessage(const PeerMessage& message, TraceHash* hash) {
     hash->Add(batch->batch);
   } else if (const auto* digest = std::get_if<DigestReport>(&message)) {
     hash->Add(digest->digest);
+  } else if (const auto* offer = std::get_if<SnapshotOffer>(&message)) {
+    hash->Add(offer->info.meta.last.index);
+    hash->Add(offer->info.digest);
+  } else if (const auto* chunk = std::get_if<SnapshotChunk>(&message)) {
+    hash->Add(chunk->after_key);
+    hash->Add(chunk->checksum);
+  } else if (const auto* snapshot = std::get_if<SnapshotAck>(&message)) {
+    hash->Add(static_cast<std::uint64_t>(snapshot->state));
+    hash->Add(snapshot->position);
   }
 }
 

@@ -53,6 +53,12 @@ class World::MemberWatcher final : public server::Observer {
     world_->OnApplied(id_, index, term, chain, digest);
   }
 
+  void OnInstalled(std::uint64_t index, std::uint64_t term, std::uint64_t chain,
+                   std::uint64_t digest) override {
+    world_->members_.at(id_).last_applied = index - 1;  // a jump is what it is
+    world_->OnApplied(id_, index, term, chain, digest);
+  }
+
   void OnLeader(std::uint64_t term) override {
     world_->journal_->Note("member {} leads in term {}", id_, term);
     world_->journal_->Count("elections");
@@ -86,6 +92,7 @@ struct World::Member {
   // One life; in the order in which they must go.
   std::unique_ptr<SkewedExecutor> core;
   std::unique_ptr<SkewedExecutor> log;
+  std::unique_ptr<SkewedExecutor> background;
   std::unique_ptr<server::testing::SimTransport> transport;
   std::unique_ptr<server::Server> server;
 };
@@ -165,6 +172,7 @@ server::Seams World::MakeSeams(Member& member) {
   server::Seams seams;
   seams.core = member.core.get();
   seams.log = member.log.get();
+  seams.background = member.background.get();
   seams.transport = member.transport.get();
   seams.env = member.env.get();
   seams.disk = member.env.get();
@@ -192,6 +200,8 @@ void World::Start(MemberId id) {
   const auto offset_ns = static_cast<std::int64_t>(random_.Uniform(0, 1'000)) * kMs;
   member.core = std::make_unique<SkewedExecutor>(&loop_, nullptr, offset_ns, member.drift_ppm);
   member.log = std::make_unique<SkewedExecutor>(
+      &loop_, [this, &member] { return SyncLatency(member); }, offset_ns, member.drift_ppm);
+  member.background = std::make_unique<SkewedExecutor>(
       &loop_, [this, &member] { return SyncLatency(member); }, offset_ns, member.drift_ppm);
   member.transport =
       std::make_unique<server::testing::SimTransport>(&network_, member.core.get(), id);
@@ -225,6 +235,7 @@ void World::EndLife(Member& member) {
   }
   member.server.reset();
   member.transport.reset();
+  member.background.reset();
   member.log.reset();
   member.core.reset();
 }
@@ -313,6 +324,7 @@ void World::Pause(MemberId id, std::int64_t duration_ns) {
     journal_->Count("pauses");
     member.core->PauseUntil(loop_.now_ns() + duration_ns);
     member.log->PauseUntil(loop_.now_ns() + duration_ns);
+    member.background->PauseUntil(loop_.now_ns() + duration_ns);
   }
 }
 

@@ -233,6 +233,66 @@ struct MemberReport {
   8: DiskRoom room = DiskRoom.PLENTY,
 }
 
+/** What the state at an entry says of the log up to there. */
+struct SnapshotMeta {
+  1: EntryId last,
+  /** Of the entry `last`. */
+  2: i64 chain,
+  /** The entry that holds the configuration in force at `last`, and its content. */
+  3: i64 configurationIndex,
+  4: binary configuration,
+}
+
+/**
+ * The sender, who leads, has this state for the receiver, whose log begins too early to be continued.
+ * Answered with the position from which the receiver needs rows. Said again whenever one side may
+ * have lost the thread.
+ */
+struct SnapshotOffer {
+  1: i64 term,
+  /** Names this attempt in chunks and acks. */
+  2: i64 transfer,
+  3: SnapshotMeta meta,
+  /** Of the state; with meta.last it names the snapshot. */
+  4: binary digest,
+  /** Of the rows: how many, the bytes of their keys and values, the sum of their checksums. */
+  5: i64 rows,
+  6: i64 bytes,
+  7: i64 sum,
+}
+
+/** Rows of the offered state, ascending by key, as persist/FORMAT.md encodes them. */
+struct SnapshotChunk {
+  1: i64 term,
+  2: i64 transfer,
+  /** The rows follow this key; empty: from the first row. */
+  3: binary afterKey,
+  4: binary rows,
+  /** No row follows. */
+  5: bool last,
+  /** XXH3 of `rows`. */
+  6: i64 checksum,
+}
+
+enum SnapshotState {
+  UNKNOWN = 0,
+  /** Durable through `position`: go on behind it. */
+  STORED = 1,
+  /** Complete, and being checked or installed. */
+  VERIFYING = 2,
+  /** The receiver stands at the offered index or beyond it. */
+  INSTALLED = 3,
+  /** Not wanted, or damaged; the message says why. */
+  REFUSED = 4,
+}
+
+struct SnapshotAck {
+  1: i64 transfer,
+  2: SnapshotState state,
+  3: binary position,
+  4: string message,
+}
+
 /** Exactly one of the fields. One that the reader does not know reads as none and is ignored. */
 union PeerMessage {
   1: RequestVote requestVote,
@@ -248,6 +308,9 @@ union PeerMessage {
   10: TouchAck touchAck,
   11: DigestReport digestReport,
   12: MemberReport memberReport,
+  13: SnapshotOffer snapshotOffer,
+  14: SnapshotChunk snapshotChunk,
+  15: SnapshotAck snapshotAck,
 }
 
 service Peer {
