@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "coord/tree/command.h"
 #include "coord/tree/directory.h"
@@ -37,6 +38,18 @@ class TreeTestPeer {
   static void Rot(StateMachine& machine, std::string_view path) {
     machine.tree_.Find(path)->Promote().pzxid ^= 1;
   }
+
+  static void RotSession(StateMachine& machine, std::int64_t id) {
+    machine.sessions_.sessions_.at(id).timeout_ms ^= 1;
+  }
+
+  static void RotReply(StateMachine& machine, std::int64_t id) {
+    machine.sessions_.sessions_.at(id).replies.back().zxid ^= 1;
+  }
+
+  static void RotMember(StateMachine& machine, std::uint64_t id) {
+    machine.members_.at(id).client_address.back() ^= 1;
+  }
 };
 
 // Numbers sessions, requests, entries and time by itself.
@@ -46,7 +59,8 @@ class Machine {
 
   // Commits and applies one entry as it stands.
   ApplyResult Apply(const EntryHeader& header, const Command& command) {
-    return state.Apply(++zxid, EncodeEntry(header, command));
+    log.emplace_back(++zxid, EncodeEntry(header, command));
+    return state.Apply(zxid, log.back().second);
   }
 
   std::int64_t Open(std::int32_t timeout_ms = 10'000) {
@@ -93,6 +107,7 @@ class Machine {
   bool Exists(std::string_view path) const { return state.tree().Find(path) != nullptr; }
 
   StateMachine state;
+  std::vector<std::pair<std::int64_t, std::string>> log;  // All entries, with their zxids.
   std::int64_t zxid = 100;
   std::int64_t wall_ms = 1'700'000'000'000;
   std::int64_t elapsed_ns = 0;

@@ -1,13 +1,19 @@
-// Random histories against the naive model, and the same history at two members.
+// Random histories against the naive model, and the same history at two members: one that goes on
+// for ever, and one that takes checkpoints all the time and is often replaced by what is loaded
+// from them, with the entries since applied again.
 #include "tests/tree/model.h"
 
+#include <memory>
 #include <random>
 #include <sstream>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
 #include "coord/tree/command.h"
 #include "coord/tree/state_machine.h"
+#include "tests/tree/checkpoint.h"
 
 namespace conclave::tree {
 namespace {
@@ -79,6 +85,9 @@ class History {
       } else {
         RequestOne();
       }
+      CheckpointOn();
+      ScrubOn(*machine_);
+      ScrubOn(twin_);
       CompareCheaply();
       if (i % 20 == 0) {
         CompareEverything();
@@ -87,9 +96,13 @@ class History {
     CompareEverything();
   }
 
-  const StateMachine& machine() const { return machine_; }
+  const StateMachine& machine() const { return *machine_; }
 
   int executed() const { return executed_; }
+
+  int restored() const { return restored_; }
+
+  int scrubbed() const { return scrubbed_; }
 
  private:
   std::int64_t Roll(std::int64_t below) {
@@ -100,12 +113,57 @@ class History {
     header.wall_ms = wall_;
     header.elapsed_ns = wall_ * 1000;
     const std::string bytes = EncodeEntry(header, command);
+    since_.emplace_back(zxid_, bytes);
     ApplyResult other = twin_.Apply(zxid_, bytes);
-    ApplyResult result = machine_.Apply(zxid_, bytes);
+    ApplyResult result = machine_->Apply(zxid_, bytes);
     EXPECT_FALSE(result.fatal.has_value());
     EXPECT_EQ(result.reply, other.reply);
     EXPECT_EQ(result.changes.size(), other.changes.size());
     return result;
+  }
+
+  // A step of a checkpoint that is being taken, or the first of another one; at its end the machine
+  // may be replaced.
+  void CheckpointOn() {
+    if (!machine_->freezing()) {
+      if (Roll(10) == 0) {
+        ASSERT_EQ(machine_->last_zxid(), zxid_);
+        machine_->BeginFreeze();
+        frozen_at_ = machine_->digest();
+        since_.clear();
+      }
+      return;
+    }
+    if (!machine_->FreezeSlice(static_cast<std::size_t>(Roll(6)))) {
+      return;
+    }
+    FrozenRows frozen = machine_->TakeFrozen();
+    checkpoint_.Put(frozen);
+    ASSERT_EQ(checkpoint_.digest, frozen_at_);
+    if (Roll(4) == 0) {
+      Restore();
+    }
+  }
+
+  // Whatever changes between its slices, the scrub of sound memory is clean.
+  void ScrubOn(StateMachine& machine) {
+    const ScrubResult result = machine.ScrubSlice(static_cast<std::size_t>(Roll(8)));
+    EXPECT_NE(result.state, ScrubResult::State::kMismatch) << result.message;
+    scrubbed_ += result.state == ScrubResult::State::kClean ? 1 : 0;
+  }
+
+  void Restore() {
+    Loaded loaded = checkpoint_.Load();
+    ASSERT_TRUE(loaded.has_value()) << loaded.error().message << " at zxid " << zxid_;
+    machine_ = std::move(*loaded);
+    EXPECT_EQ(machine_->dirty_rows(), 0U);
+    EXPECT_EQ(machine_->dirty_bytes(), 0U);
+    for (const auto& [zxid, bytes] : since_) {
+      EXPECT_FALSE(machine_->Apply(zxid, bytes).fatal.has_value());
+    }
+    ++restored_;
+    CompareCheaply();
+    CompareEverything();
   }
 
   void OpenOne() {
@@ -214,18 +272,18 @@ class History {
         !result.duplicate) {
       const std::string& path =
           ops[0].kind == ModelOp::Kind::kCreate ? result.reply.path : ops[0].path;
-      EXPECT_EQ(result.reply.stat, machine_.tree().Find(path)->stat());
+      EXPECT_EQ(result.reply.stat, machine_->tree().Find(path)->stat());
     }
   }
 
-  void CompareCheaply() { ASSERT_EQ(machine_.digest(), twin_.digest()) << "at zxid " << zxid_; }
+  void CompareCheaply() { ASSERT_EQ(machine_->digest(), twin_.digest()) << "at zxid " << zxid_; }
 
   void CompareEverything() {
-    ASSERT_EQ(machine_.digest(), machine_.RecomputeDigest()) << "at zxid " << zxid_;
-    ASSERT_EQ(machine_.Audit(), "") << "at zxid " << zxid_;
-    ASSERT_EQ(machine_.tree().znode_count(), model_.nodes.size());
+    ASSERT_EQ(machine_->digest(), machine_->RecomputeDigest()) << "at zxid " << zxid_;
+    ASSERT_EQ(machine_->Audit(), "") << "at zxid " << zxid_;
+    ASSERT_EQ(machine_->tree().znode_count(), model_.nodes.size());
     for (const auto& [path, node] : model_.nodes) {
-      const auto real = machine_.tree().Get(path);
+      const auto real = machine_->tree().Get(path);
       ASSERT_TRUE(real.has_value()) << path << " at zxid " << zxid_;
       const int children = model_.ChildCount(path);
       Stat stat;
@@ -242,12 +300,12 @@ class History {
       ASSERT_EQ(Show(path, real->stat, real->value->has_data(), real->value->data()),
                 Show(path, stat, node.data.has_value(), node.data.value_or("")))
           << "at zxid " << zxid_;
-      ASSERT_EQ(machine_.tree().Children(path, "", 1'000'000, 1'000'000)->names,
+      ASSERT_EQ(machine_->tree().Children(path, "", 1'000'000, 1'000'000)->names,
                 model_.ChildNames(path));
     }
-    ASSERT_EQ(machine_.sessions().size(), model_.sessions.size());
+    ASSERT_EQ(machine_->sessions().size(), model_.sessions.size());
     for (const auto& [id, session] : model_.sessions) {
-      const Session* real = machine_.sessions().Find(id);
+      const Session* real = machine_->sessions().Find(id);
       ASSERT_NE(real, nullptr);
       ASSERT_EQ(real->last_seq, session.last_seq);
       ASSERT_EQ(real->acked_through, session.acked);
@@ -256,7 +314,7 @@ class History {
 
   std::mt19937_64 random_;
   Model model_;
-  StateMachine machine_;
+  std::unique_ptr<StateMachine> machine_ = std::make_unique<StateMachine>();
   StateMachine twin_;
   std::int64_t zxid_ = 0;
   std::int64_t wall_ = 1'000'000;
@@ -264,6 +322,11 @@ class History {
   std::int64_t gone_ = 0;
   int executed_ = 0;
   std::vector<std::int64_t> sessions_;
+  Checkpoint checkpoint_;
+  Digest frozen_at_;
+  std::vector<std::pair<std::int64_t, std::string>> since_;  // Entries since the last BeginFreeze.
+  int restored_ = 0;
+  int scrubbed_ = 0;
 };
 
 class TreeModelTest : public ::testing::TestWithParam<std::uint64_t> {};
@@ -272,6 +335,8 @@ TEST_P(TreeModelTest, RandomHistory) {
   History history(GetParam());
   history.Run(1500);
   EXPECT_GT(history.executed(), 300) << "the dice must let most of the history do something";
+  EXPECT_GT(history.restored(), 5) << "the dice must restore from time to time";
+  EXPECT_GT(history.scrubbed(), 20) << "the scrub must come round";
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, TreeModelTest, ::testing::Range<std::uint64_t>(1, 13));
