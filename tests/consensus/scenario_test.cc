@@ -32,7 +32,7 @@ class Scenario {
     words_ = std::istringstream(line);
     std::string verb;
     words_ >> verb;
-    if (!ClusterVerb(verb) && !MemberVerb(verb) && !NetworkVerb(verb)) {
+    if (!ClusterVerb(verb) && !MemberVerb(verb) && !NetworkVerb(verb) && !SnapshotVerb(verb)) {
       output_.push_back("unknown command");
     }
     if (cluster_.violation()) {
@@ -195,6 +195,33 @@ class Scenario {
       }
     } else {
       return false;
+    }
+    return true;
+  }
+
+  /// checkpoint ID TAIL; snapshot FROM TO and lose-snapshot FROM TO: the oldest one, or the answer.
+  bool SnapshotVerb(const std::string& verb) {
+    const MemberId id = Id();
+    if (verb == "checkpoint") {
+      if (!cluster_.Checkpoint(id, Id())) {
+        output_.push_back("no checkpoint");
+      }
+      return true;
+    }
+    if (verb != "snapshot" && verb != "lose-snapshot") {
+      return false;
+    }
+    const MemberId to = Id();
+    const auto& transfers = cluster_.transfers();
+    const auto at = std::find_if(transfers.begin(), transfers.end(), [&](const Transfer& transfer) {
+      return transfer.from == id && transfer.to == to;
+    });
+    if (at == transfers.end()) {
+      output_.push_back("nothing under way");
+    } else if (verb == "snapshot") {
+      cluster_.DeliverTransferAt(static_cast<std::size_t>(at - transfers.begin()), false);
+    } else {
+      cluster_.LoseTransferAt(static_cast<std::size_t>(at - transfers.begin()));
     }
     return true;
   }

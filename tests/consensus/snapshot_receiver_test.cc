@@ -116,7 +116,7 @@ class Receiver : public ::testing::Test {
     Options options;
     options.id = 2;
     options.incarnation = 1002;
-    options.initial_members = {1, 2, 3};
+    options.initial_members = {{1, {}}, {2, {}}, {3, {}}};
     return options;
   }
 
