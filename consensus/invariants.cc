@@ -58,6 +58,7 @@ void ClusterInvariants::Started(MemberId id, Index applied) {
 
 void ClusterInvariants::Wiped(MemberId id) {
   last_[id] = {};
+  on_disk_.erase(id);
   disks_.erase(id);
   std::erase_if(votes_, [&](const auto& vote) { return vote.first.first == id; });
 }
@@ -82,6 +83,10 @@ void ClusterInvariants::CheckLeader(MemberId id, const Raft& raft, const Status&
       Fail(id, "R2: a leader's log changed at " + std::to_string(last.led_last.index));
     }
   }
+  if (status.configuration.index <= status.commitIndex &&
+      !status.configuration.configuration.IsVoter(id)) {
+    Fail(id, "R9: leads without a vote");
+  }
   last.led_term = term;
   last.led_last = status.last;
   last.led_chain = raft.ChainAt(status.last.index).value_or(0);
@@ -98,6 +103,7 @@ void ClusterInvariants::Observe(MemberId id, const Raft& raft) {
   }
   last.term = status.hardState.currentTerm;
   last.commitIndex = status.commitIndex;
+  commit_max_ = std::max(commit_max_, status.commitIndex);
   const auto after = configurations_.upper_bound(status.commitIndex);
   if (after != configurations_.begin() && std::prev(after)->first > status.configuration.index) {
     Fail(id, "R10: the configuration of " + std::to_string(status.configuration.index) +
@@ -161,10 +167,70 @@ void ClusterInvariants::ObserveReady(MemberId id, const Ready& ready) {
   }
 }
 
+namespace {
+
+/// How many members have a vote in one and not in the other. One that was replaced under its id
+/// counts as two.
+std::size_t VotesChanged(const Configuration& before, const Configuration& after) {
+  std::size_t changed = 0;
+  for (const Member& member : before.members) {
+    const bool voter = member.kind == MemberKind::kVoter;
+    changed += voter && !after.IsVoter(member.id) ? 1 : 0;
+    changed += voter && after.IsVoter(member.id) && member.incarnation != 0 &&
+                       !after.Names(member.id, member.incarnation)
+                   ? 2
+                   : 0;
+  }
+  for (const Member& member : after.members) {
+    changed += member.kind == MemberKind::kVoter && !before.IsVoter(member.id) ? 1 : 0;
+  }
+  return changed;
+}
+
+}  // namespace
+
+void ClusterInvariants::ObserveConfigurations(MemberId id, const Ready& ready) {
+  std::map<Index, Named>& log = on_disk_[id];
+  if (ready.install) {
+    const SnapshotMeta& meta = ready.install->meta;
+    log.erase(log.begin(), ready.install->log_kept ? log.upper_bound(meta.last.index) : log.end());
+    log[meta.configuration.index] = {0, meta.configuration.configuration};
+  }
+  if (ready.truncateFrom != 0) {
+    log.erase(log.lower_bound(ready.truncateFrom), log.end());
+  }
+  for (const Entry& entry : ready.append) {
+    if (entry.kind != EntryKind::kConfig) {
+      continue;
+    }
+    const auto decoded = Configuration::Decode(*entry.data);
+    if (!decoded) {
+      Fail(id, "R9: stores a configuration that cannot be read");
+      continue;
+    }
+    if (!log.empty()) {
+      const auto& [index, before] = *log.rbegin();
+      const auto committed = committed_.find(index);
+      const bool other =
+          before.chain != 0 && committed != committed_.end() && committed->second != before.chain;
+      if (index > commit_max_ || other) {
+        Fail(id, "R9: a configuration at " + std::to_string(entry.index) +
+                     " on top of an uncommitted one at " + std::to_string(index));
+      }
+      if (VotesChanged(before.configuration, *decoded) > 1) {
+        Fail(id, "R9: the configuration at " + std::to_string(entry.index) +
+                     " changes more than one vote");
+      }
+    }
+    log[entry.index] = {entry.chain, *decoded};
+  }
+}
+
 void ClusterInvariants::ObserveWrite(MemberId id, const Ready& ready, const HardState& hardState) {
   for (const Entry& entry : ready.append) {
     ObserveEntry(id, entry);
   }
+  ObserveConfigurations(id, ready);
   HardState& before = disks_[id];
   if (hardState.currentTerm < before.currentTerm) {
     Fail(id, "R6: the term on disk fell to " + std::to_string(hardState.currentTerm));

@@ -40,7 +40,8 @@ class ClusterInvariants {
   void Wiped(MemberId id);
 
   /// R1 one leader per term, R2 a leader's log only grows, R4 a leader has everything committed,
-  /// R6 terms and commit indices do not fall, R10 no older configuration than the one known to be
+  /// R6 terms and commit indices do not fall, R9 a leader whose vote is gone for good leads no
+  /// longer, R10 no older configuration than the one known to be
   /// committed is in force.
   void Observe(MemberId id, const Raft& raft);
 
@@ -53,7 +54,9 @@ class ClusterInvariants {
   void ObserveSnapshot(MemberId id, const SnapshotMeta& meta);
 
   /// A Ready has reached the disk, which now says `hardState`. R3: equal (term, index) means equal
-  /// chain. R6: terms do not fall and there is one vote per term, also across restarts.
+  /// chain. R6: terms do not fall and there is one vote per term, also across restarts. R9: a
+  /// configuration follows a committed one and differs from it in one vote at most, so that their
+  /// quorums have a member in common.
   void ObserveWrite(MemberId id, const Ready& ready, const HardState& hardState);
 
   /// R7: what the message asserts about term, vote or log is durable. R3 for its entries.
@@ -83,12 +86,21 @@ class ClusterInvariants {
 
   void Fail(MemberId id, const std::string& what);
   void ObserveEntry(MemberId id, const Entry& entry);
+  void ObserveConfigurations(MemberId id, const Ready& ready);
   void CheckLeader(MemberId id, const Raft& raft, const Status& status, Last& last);
 
   std::map<Term, MemberId> leaders_;               ///< R1.
   std::map<EntryId, std::uint64_t> chains_;        ///< R3.
   std::map<Index, std::uint64_t> committed_;       ///< R5.
   std::map<Index, Configuration> configurations_;  ///< R10: of the committed entries.
+
+  struct Named {
+    std::uint64_t chain = 0;  ///< Of the entry; 0 if a snapshot brought it.
+    Configuration configuration;
+  };
+
+  std::map<MemberId, std::map<Index, Named>> on_disk_;  ///< R9: configurations in each log.
+  Index commit_max_ = 0;                                ///< Known to anyone.
   std::map<MemberId, Last> last_;
   std::map<MemberId, HardState> disks_;  ///< R6.
   std::map<std::pair<MemberId, Term>, MemberId> votes_;

@@ -281,6 +281,7 @@ tl::expected<EntryId, ConfigChangeError> Raft::Core::ProposeConfigChange(
       if (peer.id == change.id) {
         const bool reachable = peer.reachable;
         peer = Progress{};
+        peer.void_incarnation = config().configuration.Find(change.id)->incarnation;
         peer.id = change.id;
         peer.nextIndex = std::max(leader->term_start, log_.start().index + 1);
         peer.reachable = reachable;

@@ -110,6 +110,10 @@ struct Progress {
   /// Of the answers on which matchIndex rests; 0 before the first.
   Incarnation incarnation = 0;
 
+  /// Of the disk that it lost, while it is re-admitted: late answers of that one are void, unless a
+  /// new hello says that it is still the same.
+  Incarnation void_incarnation = 0;
+
   /// Since its last answer; saturates at kSilentForEver, where it begins.
   std::uint32_t silent_ticks = kSilentForEver;
   static constexpr std::uint32_t kSilentForEver = 1U << 30;

@@ -176,6 +176,9 @@ void Raft::Core::PeerUp(MemberId peer, Incarnation incarnation, bool cluster_sta
       if (progress.id == peer) {
         progress.reachable = true;
         leader->send_pending = true;
+        if (progress.void_incarnation == incarnation) {
+          progress.void_incarnation = 0;
+        }
       }
     }
     MaybeRegisterIncarnations();

@@ -118,7 +118,8 @@ void Raft::Core::Receive(MemberId from, const AppendEntriesReply& message) {
   }
   const Member* member = config().configuration.Find(from);
   const Incarnation named = member != nullptr ? member->incarnation : peer->incarnation;
-  if (named != 0 && named != message.incarnation) {
+  if ((named != 0 && named != message.incarnation) ||
+      message.incarnation == peer->void_incarnation) {
     ++counters_.from_wrong_incarnation;
     return;
   }

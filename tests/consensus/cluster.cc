@@ -120,6 +120,7 @@ void Cluster::Start(MemberId id) {
   invariants_.Started(id, node.to_apply);
   node.raft = std::make_unique<Raft>(node.options, node.disk.Restore(node.restored_tail_max),
                                      node.disk, *node.random);
+  node.told = node.raft->status().configuration;
   Pump(id);
 }
 
@@ -191,6 +192,19 @@ tl::expected<ReadId, ReadError> Cluster::Read(MemberId id) {
     node(id).reads_asked[*result] = commit_max_;
   }
   Pump(id);
+  return result;
+}
+
+tl::expected<EntryId, ConfigChangeError> Cluster::Change(MemberId at, ConfigChange::Kind kind,
+                                                         MemberId member) {
+  const auto result = raft(at).ProposeConfigChange({kind, member, Address(member)});
+  Pump(at);
+  return result;
+}
+
+tl::expected<void, TransferError> Cluster::HandOver(MemberId at, MemberId to) {
+  const auto result = raft(at).TransferLeadership(to);
+  Pump(at);
   return result;
 }
 
@@ -271,6 +285,9 @@ void Cluster::Pump(MemberId id) {
       Event(fmt::format("{} is {} of term {}, leader {}", id, ToString(ready.roleChange->role),
                         ready.roleChange->term, ready.roleChange->leader));
     }
+    if (ready.configuration) {
+      pumped.told = *ready.configuration;
+    }
     Emit(id, ready.sendNow);
     pumped.installing = pumped.installing || ready.install;
     Apply(id, ready.committed);
@@ -301,6 +318,9 @@ void Cluster::Look(MemberId id) {
     return;
   }
   invariants_.Observe(id, *seen.raft);
+  if (!seen.raft->HasReady() && !(seen.raft->status().configuration == seen.told)) {
+    violation_ = fmt::format("member {}: the driver was not told the configuration in force", id);
+  }
   const Index commit = seen.raft->commitIndex();
   if (commit > commit_seen_[id]) {
     commit_seen_[id] = commit;
@@ -308,7 +328,18 @@ void Cluster::Look(MemberId id) {
     invariants_.ObserveCommit(*seen.raft, [this](MemberId member) -> std::optional<DurableView> {
       // A disk that was lost held what it acknowledged: the acknowledgement may still be counted.
       const Node& asked = nodes_.at(member);
-      return asked.lost_disk ? asked.lost_disk->View() : asked.disk.View();
+      DurableView view = asked.disk.View();
+      if (asked.lost_disk) {
+        view.entry = [now = view, lost = asked.lost_disk->View()](Index index) {
+          const auto entry = now.entry(index);
+          return entry ? entry : lost.entry(index);
+        };
+        if (view.start.index == 0) {
+          view.start = asked.lost_disk->View().start;
+          view.start_chain = asked.lost_disk->View().start_chain;
+        }
+      }
+      return view;
     });
   }
 }
@@ -422,9 +453,16 @@ std::optional<std::string> Cluster::Converge(int ticks_max) {
         wanted.last.term != wanted.hardState.currentTerm) {
       return false;
     }
+    const Configuration& configuration = wanted.configuration.configuration;
+    for (const Member& member : configuration.members) {
+      if (member.kind == MemberKind::kLearner && nodes_.contains(member.id) &&
+          node(leader).options.promote_learners) {
+        return false;
+      }
+    }
     return std::all_of(nodes_.begin(), nodes_.end(), [&](const auto& entry) {
       const Status status = entry.second.raft->status();
-      return status.incarnation_refused ||
+      return status.incarnation_refused || configuration.Find(entry.first) == nullptr ||
              (status.last == wanted.last && status.commitIndex == wanted.commitIndex &&
               status.lastApplied == wanted.lastApplied && status.leader == leader);
     });

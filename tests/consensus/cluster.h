@@ -83,6 +83,7 @@ class Cluster {
     std::uint64_t installs = 0;
     std::uint64_t installs_log_kept = 0;
     std::uint64_t installs_interrupted = 0;  ///< By a crash before they were durable.
+    IndexedConfiguration told;               ///< The configuration in force, as Readys tell it.
     std::vector<ReadReady> reads;
     std::vector<ReadId> reads_failed;
     std::map<ReadId, Index> reads_asked;  ///< With the highest commit index anyone had then.
@@ -119,6 +120,9 @@ class Cluster {
   void Campaign(MemberId id);
   tl::expected<EntryId, ProposeError> Propose(MemberId id, const std::string& command);
   tl::expected<ReadId, ReadError> Read(MemberId id);
+  tl::expected<EntryId, ConfigChangeError> Change(MemberId at, ConfigChange::Kind kind,
+                                                  MemberId member);
+  tl::expected<void, TransferError> HandOver(MemberId at, MemberId to);
   void PeerUp(MemberId at, MemberId peer);
   void PeerDown(MemberId at, MemberId peer);
   void Inject(MemberId from, MemberId to, const Message& message);
@@ -152,8 +156,8 @@ class Cluster {
   /// Runs until `done`; false after `ticks_max`.
   bool RunUntil(const std::function<bool()>& done, int ticks_max = 1000);
 
-  /// Heals, starts everyone, and demands a leader and equal logs, committed and applied. Says what
-  /// is wrong, or nothing.
+  /// Heals, starts everyone, and demands a leader and equal logs, committed and applied, of all
+  /// members that its configuration has, and no learner left. Says what is wrong, or nothing.
   std::optional<std::string> Converge(int ticks_max = 2000);
 
   // --- Looks ---
