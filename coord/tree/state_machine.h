@@ -156,7 +156,8 @@ class StateMachine {
   bool freezing() const { return freezing_; }
 
   // Captures about `rows_max` rows more (a session goes with all its stored replies): a third of a
-  // microsecond each, several where they lie far apart. True: all is captured. REQUIRES: freezing().
+  // microsecond each, several where they lie far apart. True: all is captured. REQUIRES:
+  // freezing().
   bool FreezeSlice(std::size_t rows_max);
 
   // What was frozen. The caller must get it into a checkpoint, or stop: the next freeze will not
