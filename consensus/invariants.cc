@@ -71,10 +71,15 @@ void ClusterInvariants::CheckLeader(MemberId id, const Raft& raft, const Status&
     Fail(id, "R1: leads term " + std::to_string(term) + " beside member " +
                  std::to_string(known->second));
   }
-  if (is_new && committed() > 0) {
-    const auto chain = raft.ChainAt(committed());
-    if (status.last.index < committed() || (chain && *chain != committed_.rbegin()->second)) {
-      Fail(id, "R4: elected without the committed entry " + std::to_string(committed()));
+  // One elected late, of a term before, need not have what was committed in a later one.
+  Index before = 0;
+  for (auto at = committed_by_.begin(); is_new && at != committed_by_.lower_bound(term); ++at) {
+    before = std::max(before, at->second);
+  }
+  if (before > 0) {
+    const auto chain = raft.ChainAt(before);
+    if (status.last.index < before || (chain && *chain != committed_.at(before))) {
+      Fail(id, "R4: elected without the committed entry " + std::to_string(before));
     }
   }
   if (last.led_term == term) {
@@ -158,6 +163,11 @@ void ClusterInvariants::ObserveReady(MemberId id, const Ready& ready) {
     }
     last.handed = entry.index;
     const auto [known, is_new] = committed_.emplace(entry.index, entry.chain);
+    if (is_new) {
+      const Term term = ready.hardState ? ready.hardState->currentTerm : last.term;
+      Index& highest = committed_by_[std::max({term, last.term, disks_[id].currentTerm})];
+      highest = std::max(highest, entry.index);
+    }
     if (known->second != entry.chain) {
       Fail(id, "R5: commits another entry at " + std::to_string(entry.index));
     }

@@ -92,6 +92,7 @@ class ClusterInvariants {
   std::map<Term, MemberId> leaders_;               ///< R1.
   std::map<EntryId, std::uint64_t> chains_;        ///< R3.
   std::map<Index, std::uint64_t> committed_;       ///< R5.
+  std::map<Term, Index> committed_by_;             ///< R4: the highest first handed out in a term.
   std::map<Index, Configuration> configurations_;  ///< R10: of the committed entries.
 
   struct Named {

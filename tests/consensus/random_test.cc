@@ -3,6 +3,7 @@
 // and in the end everything is healed and agreement demanded.
 //
 //   raft_random_test --seeds=5000 --first_seed=1 --steps=2000
+//   raft_random_test --seeds=1 --first_seed=SEED --trace=1     prints all that happens
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,6 +20,7 @@ namespace {
 std::uint64_t g_first_seed = 1;
 std::uint64_t g_seeds = 150;
 std::uint64_t g_steps = 2000;
+std::uint64_t g_trace = 0;
 
 /// What happened over all seeds: a storm in which nothing happened proves nothing.
 struct Exercised {
@@ -60,6 +62,9 @@ struct Exercised {
 class Storm {
  public:
   explicit Storm(std::uint64_t seed) : random_(seed), cluster_(seed) {
+    if (g_trace != 0) {
+      cluster_.on_event = [](const std::string& what) { fmt::print("{}\n", what); };
+    }
     const MemberId sizes[] = {1, 2, 3, 3, 3, 5, 5};
     count_ = sizes[random_.Uniform(0, 6)];
     const auto pick = [&](std::initializer_list<std::size_t> values) {
@@ -474,6 +479,7 @@ void ParseRandomFlags(int argc, char** argv) {
   take("seeds", g_seeds);
   take("first_seed", g_first_seed);
   take("steps", g_steps);
+  take("trace", g_trace);
 }
 
 }  // namespace conclave::raft::testing

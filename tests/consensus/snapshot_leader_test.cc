@@ -158,6 +158,31 @@ TEST_F(SnapshotLeader, CompactionPastAPipelineProbesAndAsks) {
   EXPECT_EQ(At(3).last, At(1).last);
 }
 
+TEST_F(SnapshotLeader, AMemberWhoseLogPartsBeforeTheStartGetsASnapshot) {
+  FallBehind(3, 2, 0);
+  cluster_.Partition({3});
+  cluster_.Restart(1);
+  cluster_.PeerDown(2, 1);
+  cluster_.Campaign(1);
+  cluster_.Settle();
+  ASSERT_EQ(At(1).role, RoleName::kLeader);
+  const Term term = At(1).hardState.currentTerm;
+  Propose();
+  cluster_.Settle();
+  ASSERT_TRUE(cluster_.Checkpoint(1, 0));
+  const EntryId start = At(1).last;
+  ASSERT_EQ(start.term, term);
+  Propose();
+  cluster_.Settle();
+  // Member 3 has entries there, and beyond, but of an earlier term: longer is not further.
+  const Index rejected = std::max(Peer(3).nextIndex - 1, start.index);
+  cluster_.raft(1).PeerUp(3, 1003, true);
+  (void)cluster_.raft(1).TakeReady();
+  cluster_.Inject(3, 1, AppendEntriesReply{term, false, {}, rejected, {1, start.index}, 0, 1003});
+  EXPECT_TRUE(Peer(3).snapshotting) << "no probe would find where the logs part";
+  converges_ = false;
+}
+
 TEST_F(SnapshotLeader, AMemberIsAskedForOnceWhileATransferRuns) {
   FallBehind(3, 10, 2);
   UntilAsked();
