@@ -21,7 +21,12 @@
 DEFINE_uint64(id, 0, "number of this member, from 1; one of --members");
 DEFINE_string(cluster_name, "conclave", "name of the cluster; all members must agree");
 DEFINE_string(data_dir, "", "directory of this member's log; made if it does not exist");
-DEFINE_string(members, "", "all members as ID=HOST:PEERPORT, separated by commas");
+DEFINE_string(members, "",
+              "all members as ID=HOST:PEERPORT, separated by commas; counts at the first start of "
+              "the cluster, then its log does");
+DEFINE_bool(join, false,
+            "this member is to be added to a cluster that runs (conclave member add); it starts "
+            "none, and --members names it and some of the others");
 DEFINE_string(client_address, "127.0.0.1:9001", "HOST:PORT to serve clients on");
 DEFINE_string(admin_address, "127.0.0.1:9201",
               "HOST:PORT for /livez, /readyz, /status and /metrics; empty: none");
@@ -208,6 +213,7 @@ tl::expected<int, Problem> PickIoThreads(std::size_t members) {
 void FillServerOptions(server::Options& options) {
   options.id = FLAGS_id;
   options.cluster_name = FLAGS_cluster_name;
+  options.join = FLAGS_join;
   options.data_dir = FLAGS_data_dir;
   options.client_address = FLAGS_client_address;
   options.admin_address = FLAGS_admin_address;
@@ -261,9 +267,9 @@ void FillDevRoom(server::Options& options) {
 
 // --dev: what has not been said is filled in for one member on its own.
 tl::expected<void, Problem> FillDev(server::Options& options) {
-  if (!FLAGS_members.empty() || !FLAGS_data_dir.empty() || FLAGS_id > 1) {
+  if (!FLAGS_members.empty() || !FLAGS_data_dir.empty() || FLAGS_id > 1 || FLAGS_join) {
     return tl::unexpected<Problem>(
-        "--dev is one member with a directory of its own: leave out --id, --members and "
+        "--dev is one member with a directory of its own: leave out --id, --members, --join and "
         "--data_dir");
   }
   options.id = 1;
@@ -295,7 +301,6 @@ tl::expected<void, Problem> FillMembers(ProcessOptions& options) {
   options.server.members = std::move(*members);
   for (const server::MemberAddress& member : options.server.members) {
     if (member.id != FLAGS_id) {
-      options.peers[member.id] = *wire::ParseHostPort(member.peer_address);
       continue;
     }
     const auto own = Resolve("members", member.peer_address);

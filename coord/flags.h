@@ -20,8 +20,7 @@ struct ProcessOptions {
   wire::SocketAddress client;  // where clients are served
   wire::SocketAddress peer;    // where peers are taken; size 0: nowhere (--dev)
   std::string admin;           // HOST:PORT; empty: no admin port
-  std::map<std::uint64_t, wire::HostPort> peers;  // the others
-  int io_threads = 0;  // loops for client sockets; 0: the core's loop has them
+  int io_threads = 0;          // loops for client sockets; 0: the core's loop has them
   wire::Limits client_limits;
   wire::ServerLimits client_server_limits;
 };

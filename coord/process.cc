@@ -154,7 +154,7 @@ class Process {
         log_executor_(&log_thread_.loop()),
         background_executor_(&background_thread_.loop()),
         resolver_(core_),
-        links_(&core_, &resolver_, {options.peer, options.peers}),
+        links_(&core_, &resolver_, {options.peer}),
         door_(&server_, &core_, MakeDoorOptions()),
         clients_(&core_, &door_, options) {}
 

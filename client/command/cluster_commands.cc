@@ -150,6 +150,8 @@ Json MemberJson(const MemberStatus& member) {
   json["peer_address"] = member.peer_address;
   json["admin_address"] = member.admin_address;
   json["version"] = member.version;
+  json["kind"] = member.kind;
+  json["problem"] = member.problem;
   return json;
 }
 
@@ -194,6 +196,11 @@ void PrintPicture(const Context& context, const Picture& picture) {
               {"CLIENTS"},
               {"ADMIN"}},
              rows);
+  for (const MemberStatus& member : picture.members) {
+    if (!member.problem.empty()) {
+      fmt::print("member {}: {}\n", member.id, member.problem);
+    }
+  }
 }
 
 int RunStatus(const Context& context) {

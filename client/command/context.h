@@ -59,6 +59,7 @@ void AddTreeCommands(CLI::App& app, Context& context);
 void AddWatchCommand(CLI::App& app, Context& context);
 void AddLockCommands(CLI::App& app, Context& context);
 void AddClusterCommands(CLI::App& app, Context& context);
+void AddMemberCommands(CLI::App& app, Context& context);
 void AddTransferCommands(CLI::App& app, Context& context);
 void AddBenchCommand(CLI::App& app, Context& context);
 

@@ -28,6 +28,7 @@ constexpr char kFooter[] =
     "  conclave lock /locks/backup -- rsync -a /data backup:/data\n"
     "  conclave elect /app/leader --value \"$HOSTNAME\" -- ./serve\n"
     "  conclave status -o json\n"
+    "  conclave member add 4=10.0.0.4:9101 --wait\n"
     "\n"
     "Exit status: 0 ok, 1 failed, 2 cannot reach the cluster, 3 usage, 4 no such znode, 5 version\n"
     "conflict, 6 timed out, 7 session or lock lost, 8 outcome of a write unknown, 126 and 127 the\n"
@@ -54,9 +55,9 @@ void AddGlobalOptions(CLI::App& app, Context& context) {
 // Whether the first subcommand named is one of those that run a program.
 bool RunsProgram(char** begin, char** end) {
   static constexpr std::array<std::string_view, 3> kRunning = {"lock", "elect", "watch"};
-  static constexpr std::array<std::string_view, 13> kOthers = {
-      "create", "get",     "set",    "rm",     "ls",    "tree", "stat",
-      "status", "session", "import", "export", "bench", "--"};
+  static constexpr std::array<std::string_view, 14> kOthers = {
+      "create", "get",     "set",    "rm",     "ls",     "tree",  "stat",
+      "status", "session", "member", "import", "export", "bench", "--"};
   const auto is_one_of = [](const auto& names, std::string_view argument) {
     return std::find(names.begin(), names.end(), argument) != names.end();
   };
@@ -89,6 +90,7 @@ int Run(int argc, char** argv) {
   AddWatchCommand(app, context);
   AddLockCommands(app, context);
   AddClusterCommands(app, context);
+  AddMemberCommands(app, context);
   AddTransferCommands(app, context);
   AddBenchCommand(app, context);
   try {

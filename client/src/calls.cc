@@ -1,5 +1,7 @@
 #include "client/src/calls.h"
 
+#include <algorithm>
+#include <chrono>
 #include <memory>
 #include <utility>
 
@@ -22,6 +24,13 @@ void SubmitAs(Core& core, CallKind kind, Request request, CallHow how, OnLoop<T>
         done(convert(std::get<Wanted>(*reply)));
       },
       how.unbounded);
+}
+
+// Less than is left here, so that the member's own word on a failure arrives in time.
+std::int32_t ServerTimeoutMs(const Core& core, const CallHow& how) {
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(how.deadline - core.loop().Now());
+  return static_cast<std::int32_t>(std::clamp<std::int64_t>(left.count() * 8 / 10, 1, 600'000));
 }
 
 struct Listing {
@@ -192,6 +201,36 @@ void ReadClusterStatus(Core& core, CallHow how, OnLoop<ClusterStatus> done) {
   SubmitAs<idl::ClusterStatusResult>(
       core, CallKind::kFree, idl::ClusterStatusRequest(), how, std::move(done),
       [](idl::ClusterStatusResult& reply) { return FromIdl(reply); });
+}
+
+void ReadMembers(Core& core, CallHow how, OnLoop<MemberList> done) {
+  SubmitAs<idl::ListMembersResult>(core, CallKind::kFree, idl::ListMembersRequest(), how,
+                                   std::move(done),
+                                   [](idl::ListMembersResult& reply) { return FromIdl(reply); });
+}
+
+void ChangeMembers(Core& core, const MemberChange& change, CallHow how,
+                   OnLoop<MemberChanged> done) {
+  idl::ChangeMemberRequest request;
+  request.__set_kind(static_cast<idl::MemberChangeKind::type>(change.kind));
+  request.__set_id(static_cast<std::int64_t>(change.id));
+  request.__set_peerAddress(change.peer_address);
+  request.__set_timeoutMs(ServerTimeoutMs(core, how));
+  SubmitAs<idl::ChangeMemberResult>(core, CallKind::kFree, std::move(request), how, std::move(done),
+                                    [](idl::ChangeMemberResult& reply) {
+                                      return MemberChanged{reply.configurationIndex, reply.changed};
+                                    });
+}
+
+void MoveLeader(Core& core, std::uint64_t to, CallHow how, OnLoop<LeaderMoved> done) {
+  idl::TransferLeaderRequest request;
+  request.__set_to(static_cast<std::int64_t>(to));
+  request.__set_timeoutMs(ServerTimeoutMs(core, how));
+  SubmitAs<idl::TransferLeaderResult>(
+      core, CallKind::kFree, std::move(request), how, std::move(done),
+      [](idl::TransferLeaderResult& reply) {
+        return LeaderMoved{static_cast<std::uint64_t>(reply.leader), reply.changed};
+      });
 }
 
 void CloseSession(Core& core, CallHow how, OnLoop<void> done) {

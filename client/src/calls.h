@@ -36,6 +36,9 @@ void RunMulti(Core& core, std::vector<Op> ops, CallHow how, OnLoop<MultiResult> 
 void CreatePath(Core& core, std::string path, CallHow how, OnLoop<void> done);
 void SyncMember(Core& core, CallHow how, OnLoop<std::int64_t> done);
 void ReadClusterStatus(Core& core, CallHow how, OnLoop<ClusterStatus> done);
+void ReadMembers(Core& core, CallHow how, OnLoop<MemberList> done);
+void ChangeMembers(Core& core, const MemberChange& change, CallHow how, OnLoop<MemberChanged> done);
+void MoveLeader(Core& core, std::uint64_t to, CallHow how, OnLoop<LeaderMoved> done);
 void CloseSession(Core& core, CallHow how, OnLoop<void> done);
 // Answered as soon as there is a session (or, without one, a connection).
 void WaitUntilOpen(Core& core, CallHow how, OnLoop<void> done);

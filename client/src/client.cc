@@ -234,6 +234,24 @@ void Client::GetClusterStatusAsync(CallOptions options, Callback<ClusterStatus> 
                               Posted(*core_, std::move(done)));
 }
 
+Result<MemberList> Client::ListMembers(CallOptions options) {
+  return Block<MemberList>(*core_, [&](internal::OnLoop<MemberList> done) {
+    internal::ReadMembers(*core_, How(*core_, options.timeout), std::move(done));
+  });
+}
+
+Result<MemberChanged> Client::ChangeMember(const MemberChange& change, CallOptions options) {
+  return Block<MemberChanged>(*core_, [&](internal::OnLoop<MemberChanged> done) {
+    internal::ChangeMembers(*core_, change, How(*core_, options.timeout), std::move(done));
+  });
+}
+
+Result<LeaderMoved> Client::TransferLeader(std::uint64_t to, CallOptions options) {
+  return Block<LeaderMoved>(*core_, [&](internal::OnLoop<LeaderMoved> done) {
+    internal::MoveLeader(*core_, to, How(*core_, options.timeout), std::move(done));
+  });
+}
+
 SessionState Client::state() const { return core_->state(); }
 
 std::int64_t Client::session_id() const { return core_->session_id(); }

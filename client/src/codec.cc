@@ -20,6 +20,7 @@ static_assert(static_cast<int>(Code::kRuntimeInconsistency) ==
 static_assert(static_cast<int>(Code::kSequenceGap) == idl::ErrorCode::SEQUENCE_GAP);
 static_assert(static_cast<int>(Code::kNotSupported) == idl::ErrorCode::NOT_SUPPORTED);
 static_assert(static_cast<int>(Code::kReplyDropped) == idl::ErrorCode::REPLY_DROPPED);
+static_assert(static_cast<int>(Code::kRefused) == idl::ErrorCode::REFUSED);
 static_assert(static_cast<int>(Code::kNotLeader) == idl::ErrorCode::NOT_LEADER);
 static_assert(static_cast<int>(Code::kUnavailable) == idl::ErrorCode::UNAVAILABLE);
 static_assert(static_cast<int>(Code::kOverloaded) == idl::ErrorCode::OVERLOADED);
@@ -110,6 +111,54 @@ Error FromIdl(const idl::CoordError& error) {
                .op_index = -1};
 }
 
+MemberStatus FromIdl(const idl::MemberInfo& info) {
+  MemberStatus member;
+  member.id = static_cast<std::uint64_t>(info.id);
+  switch (info.role) {
+    case idl::MemberRole::LEADER:
+      member.role = "leader";
+      break;
+    case idl::MemberRole::FOLLOWER:
+      member.role = "follower";
+      break;
+    case idl::MemberRole::CANDIDATE:
+      member.role = "candidate";
+      break;
+    case idl::MemberRole::LEARNER:
+      member.role = "learner";
+      break;
+    default:
+      break;
+  }
+  member.term = info.term;
+  member.commit_index = info.commitIndex;
+  member.applied_index = info.appliedIndex;
+  member.peer_address = info.peerAddress;
+  member.client_address = info.clientAddress;
+  member.admin_address = info.adminAddress;
+  member.version = info.version;
+  member.reachable = info.reachable;
+  switch (info.kind) {
+    case idl::MemberKind::VOTER:
+      member.kind = "voter";
+      break;
+    case idl::MemberKind::LEARNER:
+      member.kind = "learner";
+      break;
+    case idl::MemberKind::OBSERVER:
+      member.kind = "observer";
+      break;
+    default:
+      break;
+  }
+  member.incarnation = static_cast<std::uint64_t>(info.incarnation);
+  member.problem = info.problem;
+  if (info.__isset.ageMs) {
+    member.age = std::chrono::milliseconds(info.ageMs);
+  }
+  return member;
+}
+
 ClusterStatus FromIdl(const idl::ClusterStatusResult& result) {
   ClusterStatus status;
   status.cluster_name = result.clusterName;
@@ -117,38 +166,20 @@ ClusterStatus FromIdl(const idl::ClusterStatusResult& result) {
   status.answered_by = static_cast<std::uint64_t>(result.head.memberId);
   status.leader = static_cast<std::uint64_t>(result.leader);
   for (const idl::MemberInfo& info : result.members) {
-    MemberStatus member;
-    member.id = static_cast<std::uint64_t>(info.id);
-    switch (info.role) {
-      case idl::MemberRole::LEADER:
-        member.role = "leader";
-        break;
-      case idl::MemberRole::FOLLOWER:
-        member.role = "follower";
-        break;
-      case idl::MemberRole::CANDIDATE:
-        member.role = "candidate";
-        break;
-      case idl::MemberRole::LEARNER:
-        member.role = "learner";
-        break;
-      default:
-        break;
-    }
-    member.term = info.term;
-    member.commit_index = info.commitIndex;
-    member.applied_index = info.appliedIndex;
-    member.peer_address = info.peerAddress;
-    member.client_address = info.clientAddress;
-    member.admin_address = info.adminAddress;
-    member.version = info.version;
-    member.reachable = info.reachable;
-    if (info.__isset.ageMs) {
-      member.age = std::chrono::milliseconds(info.ageMs);
-    }
-    status.members.push_back(std::move(member));
+    status.members.push_back(FromIdl(info));
   }
   return status;
+}
+
+MemberList FromIdl(const idl::ListMembersResult& result) {
+  MemberList list;
+  list.configuration_index = result.configurationIndex;
+  list.leader = static_cast<std::uint64_t>(result.leader);
+  list.commit_index = result.commitIndex;
+  for (const idl::MemberInfo& info : result.members) {
+    list.members.push_back(FromIdl(info));
+  }
+  return list;
 }
 
 idl::CreateMode::type ToIdl(CreateMode mode) {

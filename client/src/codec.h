@@ -15,6 +15,8 @@ Error FromIdl(const idl::CoordError& error);
 // A code of a later version keeps its meaning by its tens.
 Code CodeFromIdl(int code);
 ClusterStatus FromIdl(const idl::ClusterStatusResult& result);
+MemberStatus FromIdl(const idl::MemberInfo& info);
+MemberList FromIdl(const idl::ListMembersResult& result);
 
 idl::CreateMode::type ToIdl(CreateMode mode);
 idl::ReadMode::type ToIdl(ReadMode mode);

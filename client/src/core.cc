@@ -451,6 +451,13 @@ Error Core::DeadlineError(const Call& call) const {
     return MakeError(Code::kUnknownOutcome,
                      "no answer to " + what + " in time; it may have been executed", path);
   }
+  const bool unknown = call.last_refusal && call.last_refusal->code == Code::kUnknownOutcome;
+  if (ChangesMembers(call.request) && (unknown || call.attempt != 0)) {
+    return MakeError(Code::kUnknownOutcome,
+                     unknown ? call.last_refusal->message
+                             : "no answer to " + what + " in time; it may be done, ask again",
+                     path);
+  }
   if (call.last_refusal) {
     Error error = *call.last_refusal;
     if (error.action() == Action::kRetryElsewhere || error.action() == Action::kRetryLater) {

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include <conclave_idl/Coord.h>
+#include <conclave_idl/Operator.h>
 
 namespace conclave::internal {
 namespace {
@@ -11,14 +11,17 @@ namespace {
 template <class RequestT>
 struct Method;
 
-#define CONCLAVE_METHOD(request_type, result_type, method) \
-  template <>                                              \
-  struct Method<request_type> {                            \
-    using Result = result_type;                            \
-    using Pargs = idl::Coord_##method##_pargs;             \
-    using Presult = idl::Coord_##method##_presult;         \
-    static constexpr std::string_view kName = #method;     \
+#define CONCLAVE_METHOD_OF(service, request_type, result_type, method) \
+  template <>                                                          \
+  struct Method<request_type> {                                        \
+    using Result = result_type;                                        \
+    using Pargs = idl::service##_##method##_pargs;                     \
+    using Presult = idl::service##_##method##_presult;                 \
+    static constexpr std::string_view kName = #method;                 \
   }
+
+#define CONCLAVE_METHOD(request_type, result_type, method) \
+  CONCLAVE_METHOD_OF(Coord, request_type, result_type, method)
 
 CONCLAVE_METHOD(idl::OpenRequest, idl::OpenResult, openSession);
 CONCLAVE_METHOD(CloseRequest, idl::CloseResult, closeSession);
@@ -36,8 +39,12 @@ CONCLAVE_METHOD(idl::PollRequest, idl::PollResult, poll);
 CONCLAVE_METHOD(idl::SyncRequest, idl::SyncResult, sync);
 CONCLAVE_METHOD(PingRequest, idl::PingResult, ping);
 CONCLAVE_METHOD(idl::ClusterStatusRequest, idl::ClusterStatusResult, clusterStatus);
+CONCLAVE_METHOD_OF(Operator, idl::ListMembersRequest, idl::ListMembersResult, listMembers);
+CONCLAVE_METHOD_OF(Operator, idl::ChangeMemberRequest, idl::ChangeMemberResult, changeMember);
+CONCLAVE_METHOD_OF(Operator, idl::TransferLeaderRequest, idl::TransferLeaderResult, transferLeader);
 
 #undef CONCLAVE_METHOD
+#undef CONCLAVE_METHOD_OF
 
 template <class Pargs, class RequestT>
 Pargs MakeArguments(const idl::Ctx& ctx, const RequestT& request) {
@@ -96,6 +103,11 @@ std::size_t BytesOf(const Request& request) {
     }
   }
   return bytes;
+}
+
+bool ChangesMembers(const Request& request) {
+  return std::holds_alternative<idl::ChangeMemberRequest>(request) ||
+         std::holds_alternative<idl::TransferLeaderRequest>(request);
 }
 
 std::string_view MethodName(const Request& request) {

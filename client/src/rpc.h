@@ -7,6 +7,7 @@
 #include <string>
 #include <variant>
 
+#include <conclave_idl/conclave_admin_types.h>
 #include <conclave_idl/conclave_client_types.h>
 #include <tl/expected.hpp>
 
@@ -25,13 +26,15 @@ using Request =
                  idl::RemoveRequest, idl::MultiRequest, idl::GetRequest, idl::ExistsRequest,
                  idl::ChildrenRequest, idl::AddWatchRequest, idl::RemoveWatchRequest,
                  idl::ResumeWatchesRequest, idl::PollRequest, idl::SyncRequest, PingRequest,
-                 idl::ClusterStatusRequest>;
+                 idl::ClusterStatusRequest, idl::ListMembersRequest, idl::ChangeMemberRequest,
+                 idl::TransferLeaderRequest>;
 
 using Reply = std::variant<idl::OpenResult, idl::CloseResult, idl::CreateResult, idl::SetDataResult,
                            idl::RemoveResult, idl::MultiResult, idl::GetResult, idl::ExistsResult,
                            idl::ChildrenResult, idl::AddWatchResult, idl::RemoveWatchResult,
                            idl::ResumeWatchesResult, idl::PollResult, idl::SyncResult,
-                           idl::PingResult, idl::ClusterStatusResult>;
+                           idl::PingResult, idl::ClusterStatusResult, idl::ListMembersResult,
+                           idl::ChangeMemberResult, idl::TransferLeaderResult>;
 
 using RpcError = std::variant<idl::CoordError, wire::CallFailure>;
 using RpcResult = tl::expected<Reply, RpcError>;
@@ -45,6 +48,10 @@ idl::Head& HeadOf(Reply& reply);
 
 // An estimate of the memory that a waiting request holds.
 std::size_t BytesOf(const Request& request);
+
+// Changes something without being a numbered write: harmless to repeat, but if its answer is lost
+// its outcome is unknown.
+bool ChangesMembers(const Request& request);
 
 // "getData", for logs and messages.
 std::string_view MethodName(const Request& request);

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "coord/doors/member_codec.h"
 #include "coord/doors/peer_codec.h"
 #include "coord/doors/version.h"
 
@@ -30,6 +31,7 @@ CONCLAVE_SAME_CODE(kRuntimeInconsistency, RUNTIME_INCONSISTENCY);
 CONCLAVE_SAME_CODE(kSequenceGap, SEQUENCE_GAP);
 CONCLAVE_SAME_CODE(kNotSupported, NOT_SUPPORTED);
 CONCLAVE_SAME_CODE(kReplyDropped, REPLY_DROPPED);
+CONCLAVE_SAME_CODE(kRefused, REFUSED);
 CONCLAVE_SAME_CODE(kNotLeader, NOT_LEADER);
 CONCLAVE_SAME_CODE(kUnavailable, UNAVAILABLE);
 CONCLAVE_SAME_CODE(kOverloaded, OVERLOADED);
@@ -305,6 +307,9 @@ idl::MemberInfo MemberToWire(const server::Status& status, const server::MemberS
   wire.clientAddress = member.client_address;
   wire.adminAddress = member.admin_address;
   wire.reachable = member.connected;
+  wire.kind = KindToWire(member.kind);
+  wire.incarnation = static_cast<std::int64_t>(member.configured_incarnation);
+  wire.problem = member.problem;
   if (member.self || member.reported) {
     wire.role = RoleToWire(member.role);
     wire.term = static_cast<std::int64_t>(member.term);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "coord/doors/client_codec.h"
+#include "coord/doors/member_codec.h"
 #include "coord/doors/peer_codec.h"
 
 namespace conclave::doors {
@@ -321,6 +322,41 @@ class Handler final : public idl::OperatorCobSvIf {
         });
   }
 
+  void listMembers(Return<idl::ListMembersResult> done, Throw raise,
+                   const idl::ListMembersRequest& /*request*/) override {
+    ToCore([back = Back<server::Status, idl::ListMembersResult>(
+                std::move(done), raise,
+                [](const server::Status& status, idl::ListMembersResult& wire) {
+                  wire.configurationIndex = static_cast<std::int64_t>(status.configuration_index);
+                  wire.leader = static_cast<std::int64_t>(status.leader);
+                  wire.commitIndex = static_cast<std::int64_t>(status.commit_index);
+                  wire.members.reserve(status.members.size());
+                  for (const server::MemberStatus& member : status.members) {
+                    wire.members.push_back(MemberToWire(status, member));
+                  }
+                })](server::Server& server) mutable { server.ListMembers(std::move(back)); });
+  }
+
+  void changeMember(Return<idl::ChangeMemberResult> done, Throw raise,
+                    const idl::ChangeMemberRequest& request) override {
+    ChangeMembers<idl::ChangeMemberResult>(
+        std::move(done), raise, ChangeFromWire(request), request.timeoutMs,
+        [](const server::MemberReply& reply, idl::ChangeMemberResult& wire) {
+          wire.configurationIndex = static_cast<std::int64_t>(reply.configuration_index);
+          wire.changed = reply.changed;
+        });
+  }
+
+  void transferLeader(Return<idl::TransferLeaderResult> done, Throw raise,
+                      const idl::TransferLeaderRequest& request) override {
+    ChangeMembers<idl::TransferLeaderResult>(
+        std::move(done), raise, TransferFromWire(request), request.timeoutMs,
+        [](const server::MemberReply& reply, idl::TransferLeaderResult& wire) {
+          wire.leader = static_cast<std::int64_t>(reply.leader);
+          wire.changed = reply.changed;
+        });
+  }
+
  private:
   // For results that are nothing but their head.
   struct Ignore {
@@ -413,6 +449,21 @@ class Handler final : public idl::OperatorCobSvIf {
                  server::Server& server) mutable {
         server.Read(std::move(caller), std::move(read), std::move(back));
       });
+    });
+  }
+
+  template <typename Wire, typename Fill>
+  void ChangeMembers(Return<Wire> done, const Throw& raise,
+                     tl::expected<server::MemberCommand, std::string> command,
+                     std::int32_t timeout_ms, Fill fill) {
+    if (!command) {
+      RefuseRequest(raise, command.error());
+      return;
+    }
+    ToCore([identity = caller_.address(), command = std::move(*command), timeout_ms,
+            back = Back<server::MemberReply, Wire>(std::move(done), raise, std::move(fill))](
+               server::Server& server) mutable {
+      server.ChangeMembers(std::move(identity), std::move(command), timeout_ms, std::move(back));
     });
   }
 

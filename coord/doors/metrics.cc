@@ -54,6 +54,20 @@ void AddConsensus(std::vector<MetricFamily>& page, const server::Status& s) {
   Gauge(page, "conclave_has_leader", "1 if this member knows a leader.", s.leader != 0 ? 1 : 0);
   Gauge(page, "conclave_is_leader", "1 if this member leads.",
         s.role == server::MemberRole::kLeader ? 1 : 0);
+  std::uint64_t voters = 0;
+  std::uint64_t learners = 0;
+  std::uint64_t troubled = 0;
+  for (const server::MemberStatus& member : s.members) {
+    voters += member.kind == raft::MemberKind::kVoter ? 1U : 0U;
+    learners += member.kind == raft::MemberKind::kLearner ? 1U : 0U;
+    troubled += member.problem.empty() ? 0U : 1U;
+  }
+  Gauge(page, "conclave_voters", "Members with a vote, as far as this member knows.", voters);
+  Gauge(page, "conclave_learners", "Members that are catching up before they get a vote.",
+        learners);
+  Gauge(page, "conclave_members_with_problem",
+        "Members that something is wrong with; /status says what.", troubled);
+  Gauge(page, "conclave_disk_free_bytes", "Room left for the data directory.", s.free_bytes);
   Gauge(page, "conclave_ready", "1 if this member serves linearizable requests.", s.ready ? 1 : 0);
   Gauge(page, "conclave_alarm", "1 while an alarm is raised; /status says which.",
         s.alarm.empty() ? 0 : 1);

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "coord/doors/member_codec.h"
 #include "coord/doors/peer_snapshot_codec.h"
 
 namespace conclave::doors {
@@ -326,6 +327,7 @@ void Fill(idl::PeerMessage& wire, const server::MemberReport& m) {
   w.windowBegin.ordinal = m.window_begin.ordinal;
   w.featureLevelMax = m.feature_level_max;
   w.room = static_cast<idl::DiskRoom::type>(m.room);
+  w.problem = m.problem;
   wire.__set_memberReport(w);
 }
 
@@ -342,6 +344,7 @@ PeerMessage Take(const idl::MemberReport& w) {
   m.room = w.room == idl::DiskRoom::PLENTY  ? server::Room::kPlenty
            : w.room == idl::DiskRoom::SHORT ? server::Room::kShort
                                             : server::Room::kFull;
+  m.problem = w.problem;
   return m;
 }
 
@@ -385,6 +388,8 @@ std::optional<PeerMessage> FromWire(idl::PeerMessage&& wire) {
   if (is.snapshotChunk) return Take(std::move(wire.snapshotChunk));
   if (is.snapshotAck) return Take(std::move(wire.snapshotAck));
   if (is.snapshotOffer) return Take(std::move(wire.snapshotOffer));
+  if (is.memberRequest) return TakeMember(std::move(wire.memberRequest));
+  if (is.memberAnswer) return TakeMember(std::move(wire.memberAnswer));
   return std::nullopt;
 }
 
@@ -427,6 +432,8 @@ idl::Hello HelloToWire(const server::PeerHello& self, raft::MemberId target) {
   wire.targetMemberId = Bits(target);
   wire.featureLevelMax = self.feature_level_max;
   wire.clusterStarted = self.cluster_started;
+  wire.peerAddress = self.peer_address;
+  wire.configurationIndex = Bits(self.configuration_index);
   return wire;
 }
 
@@ -444,6 +451,8 @@ std::optional<server::PeerHello> HelloFromWire(const idl::Hello& wire) {
   peer.incarnation = Bits(wire.incarnation);
   peer.feature_level_max = wire.featureLevelMax;
   peer.cluster_started = wire.clusterStarted;
+  peer.peer_address = wire.peerAddress;
+  peer.configuration_index = Bits(wire.configurationIndex);
   return peer;
 }
 

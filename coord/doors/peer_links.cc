@@ -163,6 +163,24 @@ class PeerLinks::Link final : public wire::TurnEndHook {
 
   void OnTurnEnd() override { Flush(); }
 
+  // The peer is expected at this address: what stood against it does no more.
+  void Expect(const wire::HostPort& address) {
+    refusal_.clear();
+    refused_until_ns_ = 0;
+    retry_ms_ = kRetryMsMin;
+    if (address_ != address) {
+      address_ = address;
+      Break(fmt::format("it is at {} now", address.ToString()));
+    }
+  }
+
+  // No word of it: whoever removes a peer knows.
+  void End(const std::string& why) {
+    connected_ = false;
+    Break(why);
+    owner_->loop_->Cancel(retry_timer_);
+  }
+
   void Refuse(std::string_view reason) {
     refusal_ = std::string(reason);
     refused_incarnation_ = inbound_hello_.incarnation;
@@ -178,10 +196,15 @@ class PeerLinks::Link final : public wire::TurnEndHook {
                                                          : std::string_view();
   }
 
-  void NoteRefused(std::string reason) {
+  void NoteRefused(std::string reason, bool not_member = false) {
     retry_ms_ = kRetryMsMax;
-    owner_->loop_->Post([owner = owner_, peer = peer_, reason = std::move(reason)] {
-      if (owner->handler_ != nullptr) {
+    owner_->loop_->Post([owner = owner_, peer = peer_, reason = std::move(reason), not_member] {
+      if (owner->handler_ == nullptr || owner->Find(peer) == nullptr) {
+        return;
+      }
+      if (not_member) {
+        owner->handler_->OnNotMember(peer, reason);
+      } else {
         owner->handler_->OnPeerRefused(peer, reason);
       }
     });
@@ -205,7 +228,7 @@ class PeerLinks::Link final : public wire::TurnEndHook {
   void OnHelloReply(wire::CallResult<idl::HelloReply, idl::PeerError> result) {
     if (!result) {
       if (const auto* refused = std::get_if<idl::PeerError>(&result.error())) {
-        NoteRefused(refused->message);
+        NoteRefused(refused->message, refused->code == idl::PeerErrorCode::UNKNOWN_MEMBER);
         Break(fmt::format("{} refuses this member: {}", address_.ToString(), refused->message));
       } else if (channel_ != nullptr) {
         Break(fmt::format("hello to {}: {}", address_.ToString(),
@@ -216,7 +239,7 @@ class PeerLinks::Link final : public wire::TurnEndHook {
     const auto peer = HelloReplyFromWire(*result, owner_->self_.cluster_name);
     if (!peer || peer->member != peer_) {
       const std::string why =
-          peer ? fmt::format("{} is member {}, not member {}: correct --members",
+          peer ? fmt::format("{} is member {}, not member {}: an address is wrong",
                              address_.ToString(), peer->member, peer_)
                : fmt::format("{} gave a hello that cannot be read", address_.ToString());
       NoteRefused(why);
@@ -266,7 +289,7 @@ class PeerLinks::Link final : public wire::TurnEndHook {
 
   PeerLinks* const owner_;
   const raft::MemberId peer_;
-  const wire::HostPort address_;
+  wire::HostPort address_;
 
   std::unique_ptr<wire::Channel> channel_;  // null: waiting to dial
   bool said_hello_ = false;                 // on channel_, and was welcomed
@@ -375,24 +398,31 @@ class PeerLinks::Inbound final : public wire::Service, public idl::PeerCobSvIf {
     }
     if (static_cast<raft::MemberId>(hello.targetMemberId) != self.member) {
       return refuse(idl::PeerErrorCode::WRONG_TARGET,
-                    fmt::format("this is member {}, not member {}: correct --members", self.member,
-                                hello.targetMemberId));
+                    fmt::format("this is member {}, not member {}: an address is wrong",
+                                self.member, hello.targetMemberId));
     }
     if (peer->member == self.member) {
       return refuse(
           idl::PeerErrorCode::DUPLICATE_ID,
           fmt::format("two processes have --id={}: each member needs its own", self.member));
     }
-    const Link* link = owner_->Find(peer->member);
-    if (link == nullptr) {
-      return refuse(idl::PeerErrorCode::UNKNOWN_MEMBER,
-                    fmt::format("member {} is not among this member's --members", peer->member));
-    }
     const raft::ClusterId none{};
     if (peer->cluster != none && self.cluster != none && peer->cluster != self.cluster) {
       return refuse(
           idl::PeerErrorCode::WRONG_CLUSTER_ID,
           "the members are of different clusters: a data directory is of another cluster");
+    }
+    const Link* link = owner_->Find(peer->member);
+    if (link == nullptr) {
+      if (auto why = owner_->handler_->OnStranger(*peer)) {
+        return refuse(idl::PeerErrorCode::UNKNOWN_MEMBER, std::move(*why));
+      }
+      owner_->SetPeer(peer->member, peer->peer_address);
+      link = owner_->Find(peer->member);
+      if (link == nullptr) {
+        return refuse(idl::PeerErrorCode::UNKNOWN,
+                      fmt::format("its peer address \"{}\" is none", peer->peer_address));
+      }
     }
     if (const std::string_view why = link->RefusalFor(peer->incarnation); !why.empty()) {
       return refuse(idl::PeerErrorCode::WRONG_INCARNATION, std::string(why));
@@ -456,17 +486,47 @@ tl::expected<void, std::string> PeerLinks::Listen() {
 void PeerLinks::Start(Handler* handler, server::PeerHello self) {
   handler_ = handler;
   self_ = std::move(self);
-  for (const auto& [peer, address] : options_.peers) {
-    links_[peer] = std::make_unique<Link>(this, peer, address);
+  for (const auto& [peer, link] : links_) {
+    DialSoon(peer);
   }
-  for (auto& [peer, link] : links_) {
-    // Not at once: the handler must not be called inside a call into the transport.
-    loop_->Post([this, member = peer] {
-      if (Link* found = Find(member); found != nullptr) {
-        found->Dial();
-      }
-    });
+}
+
+// Not at once: the handler must not be called inside a call into the transport.
+void PeerLinks::DialSoon(raft::MemberId peer) {
+  loop_->Post([this, peer] {
+    if (Link* link = Find(peer); link != nullptr) {
+      link->Dial();
+    }
+  });
+}
+
+void PeerLinks::SetPeer(raft::MemberId peer, const std::string& address) {
+  const auto parsed = wire::ParseHostPort(address);
+  if (!parsed) {
+    LOG(ERROR) << "peer.bad_address member=" << peer << " reason=\"" << parsed.error() << '"';
+    return;
   }
+  std::unique_ptr<Link>& link = links_[peer];
+  if (link == nullptr) {
+    link = std::make_unique<Link>(this, peer, *parsed);
+  } else {
+    link->Expect(*parsed);
+  }
+  if (handler_ != nullptr) {
+    DialSoon(peer);
+  }
+}
+
+void PeerLinks::RemovePeer(raft::MemberId peer) {
+  const auto at = links_.find(peer);
+  if (at == links_.end()) {
+    return;
+  }
+  // The caller may be in the middle of what the link does.
+  removed_.push_back(std::move(at->second));
+  links_.erase(at);
+  removed_.back()->End("it is no member any more");
+  loop_->Post([this] { removed_.clear(); });
 }
 
 void PeerLinks::SetHello(server::PeerHello self) { self_ = std::move(self); }
@@ -486,6 +546,7 @@ void PeerLinks::Send(raft::MemberId to, server::PeerMessage message) {
 void PeerLinks::Stop() {
   handler_ = nullptr;
   links_.clear();
+  removed_.clear();
   server_.reset();
 }
 

@@ -21,8 +21,6 @@ namespace conclave::doors {
 struct PeerLinksOptions {
   // Where this member takes its peers. A numeric address.
   wire::SocketAddress listen;
-  // The others, and where to dial them; names are resolved anew at every attempt.
-  std::map<raft::MemberId, wire::HostPort> peers;
 };
 
 // A link to a peer is two connections: the one dialled here carries what this member says, the one
@@ -31,7 +29,7 @@ struct PeerLinksOptions {
 // message is lost within a span (PeerTransport's invariant 1).
 //
 // Messages of one turn of the loop leave in one frame per peer. A peer that does not read is given
-// up once kOutputBytesMax wait for it.
+// up once kOutputBytesMax wait for it. Names are resolved anew at every attempt to dial.
 //
 // Thread: the loop's own.
 class PeerLinks final : public server::PeerTransport {
@@ -44,6 +42,9 @@ class PeerLinks final : public server::PeerTransport {
   // The error names address and reason.
   tl::expected<void, std::string> Listen();
 
+  // An address that is not HOST:PORT is logged, and the peer not dialled.
+  void SetPeer(raft::MemberId peer, const std::string& address) override;
+  void RemovePeer(raft::MemberId peer) override;
   void Start(Handler* handler, server::PeerHello self) override;
   void SetHello(server::PeerHello self) override;
   void Refuse(raft::MemberId peer, std::string_view reason) override;
@@ -56,6 +57,7 @@ class PeerLinks final : public server::PeerTransport {
   friend class Inbound;
 
   Link* Find(raft::MemberId peer);
+  void DialSoon(raft::MemberId peer);
 
   // Constant after construction.
   wire::EventLoop* const loop_;
@@ -68,6 +70,7 @@ class PeerLinks final : public server::PeerTransport {
   Handler* handler_ = nullptr;  // null before Start and after Stop
   server::PeerHello self_;
   std::map<raft::MemberId, std::unique_ptr<Link>> links_;
+  std::vector<std::unique_ptr<Link>> removed_;  // until the end of the turn
 };
 
 }  // namespace conclave::doors

@@ -19,6 +19,13 @@ nlohmann::ordered_json MembersJson(const server::Status& s) {
                                      {"peer_address", m.peer_address},
                                      {"client_address", m.client_address},
                                      {"admin_address", m.admin_address}};
+    member["kind"] = m.kind ? nlohmann::ordered_json(raft::ToString(*m.kind)) : nullptr;
+    if (m.configured_incarnation != 0) {
+      member["configured_incarnation"] = Hex(m.configured_incarnation);
+    }
+    if (!m.problem.empty()) {
+      member["problem"] = m.problem;
+    }
     if (m.self || m.reported) {
       member["role"] = server::RoleName(m.role);
       member["term"] = m.term;
@@ -98,7 +105,9 @@ std::string StatusJson(const server::Status& s) {
                                  {"reads_pending", s.reads_pending},
                                  {"log_bytes", s.log_bytes},
                                  {"log_bytes_max", s.log_bytes_max},
-                                 {"leader_heard_ms", s.leader_heard_ms}};
+                                 {"free_bytes", s.free_bytes},
+                                 {"leader_heard_ms", s.leader_heard_ms},
+                                 {"configuration_index", s.configuration_index}};
   root["members"] = MembersJson(s);
   root["counters"] = CountersJson(s.counters);
   // Addresses and reasons may come from a peer: replace what is not UTF-8 rather than fail.

@@ -16,16 +16,20 @@ DigestAudit::Verdict DigestAudit::Add(raft::MemberId from, const DigestReport& r
   std::map<raft::MemberId, std::uint64_t>& at = reports_[report.index];
   at[from] = report.digest;
   std::map<std::uint64_t, std::size_t> votes;
+  std::size_t voted = 0;
   for (const auto& [member, digest] : at) {
-    ++votes[digest];
+    if (voters_.contains(member)) {
+      ++votes[digest];
+      ++voted;
+    }
   }
   Verdict verdict = Verdict::kNone;
   const auto own = at.find(self_);
   if (votes.size() > 1) {
-    verdict = at.size() < voters_ ? Verdict::kUndecided : Verdict::kNoMajority;
+    verdict = voted < voters_.size() ? Verdict::kUndecided : Verdict::kNoMajority;
   }
   for (const auto& [digest, count] : votes) {
-    if (count <= voters_ / 2) {
+    if (count <= voters_.size() / 2) {
       continue;
     }
     if (own == at.end()) {

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
+#include <utility>
 
 #include "consensus/types.h"
 #include "coord/server/peer_transport.h"
@@ -26,8 +28,9 @@ class DigestAudit {
   // Digests are compared at indices divisible by `interval`.
   DigestAudit(raft::MemberId self, std::uint64_t interval) : self_(self), interval_(interval) {}
 
-  // How many members vote; more than half of them make a majority.
-  void SetVoters(std::size_t voters) { voters_ = voters; }
+  // Who votes; more than half of them make a majority. What others report (this member, if it is
+  // none of them) is judged by them.
+  void SetVoters(std::set<raft::MemberId> voters) { voters_ = std::move(voters); }
 
   // This member has applied `index`. Returns what to tell the others, if this index is compared.
   std::optional<DigestReport> Applied(raft::Index index, std::uint64_t digest);
@@ -41,7 +44,7 @@ class DigestAudit {
 
   const raft::MemberId self_;
   const std::uint64_t interval_;
-  std::size_t voters_ = 1;
+  std::set<raft::MemberId> voters_;
   std::map<raft::Index, std::map<raft::MemberId, std::uint64_t>> reports_;
 };
 

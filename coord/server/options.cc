@@ -59,6 +59,10 @@ Checked CheckIdentity(const Options& o) {
       return tl::unexpected(fmt::format("--members gives member {} no address", member.id));
     }
   }
+  if (o.join && o.members.size() < 2) {
+    return tl::unexpected(
+        std::string("--join needs members to make contact with: --members names only this one"));
+  }
   if (!ids.contains(o.id)) {
     return tl::unexpected(
         fmt::format("--id={} is not among --members: this member must be one of them", o.id));

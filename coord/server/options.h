@@ -28,8 +28,11 @@ struct Options {
   // --data_dir: where the log lives, as the Env understands it.
   std::string data_dir;
   // --members: all voters, this one among them. Read at the first start of the cluster; from then
-  // on the configuration in the log counts and this only says where to find the peers.
+  // on the configuration in the log is the only source.
   std::vector<MemberAddress> members;
+  // --join: this member is to be added to a cluster that runs. It never starts one: it waits until
+  // it has been added. `members` then are this one and some to make contact with.
+  bool join = false;
   // --client_address, --admin_address: published to the other members for status and leader hints.
   // Either may be empty (nothing is published for it).
   std::string client_address;

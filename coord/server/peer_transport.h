@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -12,9 +13,11 @@
 
 #include "consensus/messages.h"
 #include "consensus/types.h"
+#include "coord/server/member_api.h"
 #include "coord/server/room.h"
 #include "coord/server/snapshot_messages.h"
 #include "coord/server/status.h"
+#include "coord/tree/code.h"
 #include "coord/tree/watch_window.h"
 
 namespace conclave::server {
@@ -77,11 +80,27 @@ struct MemberReport {
   tree::Cursor window_begin;  // changes after this one are remembered
   std::int32_t feature_level_max = 0;
   Room room = Room::kPlenty;  // of the sender's own disk and log
+  std::string problem;        // what is wrong with the sender, for people; empty: nothing
 };
 
-using PeerMessage =
-    std::variant<raft::Message, Forward, ForwardRejected, TouchBatch, TouchAck, DigestReport,
-                 MemberReport, SnapshotOffer, SnapshotChunk, SnapshotAck>;
+// An operator's command on its way to the leader.
+struct MemberRequest {
+  std::uint64_t request = 0;  // the sender's, unique over its restarts
+  MemberCommand command;
+};
+
+// What became of it. kNotLeader and kUnavailable: not executed, ask again. kUnknownOutcome:
+// perhaps, ask again. Else final.
+struct MemberAnswer {
+  std::uint64_t request = 0;
+  tree::Code code = tree::Code::kOk;
+  std::string message;  // with an error
+  MemberReply reply;    // with kOk
+};
+
+using PeerMessage = std::variant<raft::Message, Forward, ForwardRejected, TouchBatch, TouchAck,
+                                 DigestReport, MemberReport, SnapshotOffer, SnapshotChunk,
+                                 SnapshotAck, MemberRequest, MemberAnswer>;
 
 // First thing that each side of a link says (rules 8, 11). The link checks the cluster's name, the
 // member's id and the range of versions by itself; the rest is passed up.
@@ -92,6 +111,11 @@ struct PeerHello {
   raft::ClusterId cluster{};     // all zero until the first entry is known
   bool cluster_started = false;  // this member holds entries or has met a member that does
   std::int32_t feature_level_max = 1;
+  // Where this member takes its peers, as they are to dial it.
+  std::string peer_address;
+  // Of the configuration in force at this member; 0: it knows none. By it a member that is asked
+  // by one it does not know tells which of the two is behind.
+  raft::Index configuration_index = 0;
 };
 
 // The links of one member to all its peers, re-established for ever.
@@ -117,6 +141,12 @@ class PeerTransport {
     // The peer, or this side, ended the link for good reason: another cluster's name or id, an
     // incarnation that is not the configured one, no common version. It will be tried again.
     virtual void OnPeerRefused(raft::MemberId peer, std::string_view reason) = 0;
+    // The peer refused because this member is not in the configuration that it knows: it has been
+    // removed, or not been added yet. It will be tried again.
+    virtual void OnNotMember(raft::MemberId peer, std::string_view reason) = 0;
+    // A member that is not among the peers says hello. Nothing: it is one from now on, at the
+    // address that it names. Else why it is refused.
+    virtual std::optional<std::string> OnStranger(const PeerHello& peer) = 0;
   };
 
   PeerTransport() = default;
@@ -124,7 +154,16 @@ class PeerTransport {
   PeerTransport& operator=(const PeerTransport&) = delete;
   virtual ~PeerTransport() = default;
 
-  // Begins to connect and to listen. `handler` must stay until Stop has returned.
+  // From now on there is this peer, to be dialled at this address; what was refused to it before is
+  // judged anew. May be called before Start, and again at any time: a link to another address than
+  // before is broken off.
+  virtual void SetPeer(raft::MemberId peer, const std::string& address) = 0;
+
+  // There is no such peer any more: its link ends, which is not reported. If it comes again it is a
+  // stranger.
+  virtual void RemovePeer(raft::MemberId peer) = 0;
+
+  // Begins to connect to the peers and to listen. `handler` must stay until Stop has returned.
   virtual void Start(Handler* handler, PeerHello self) = 0;
 
   // What later links say about this member, once it has learned more (cluster id, started).

@@ -70,6 +70,9 @@ void RaftDriver::Fulfil(raft::Ready ready) {
   if (ready.roleChange) {
     events_.role_changed(*ready.roleChange);
   }
+  if (ready.configuration) {
+    events_.configuration_changed(*ready.configuration);
+  }
   Send(std::move(ready.sendNow));
 
   const bool needs_write = ready.needs_persist();

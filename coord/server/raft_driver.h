@@ -23,6 +23,7 @@ namespace conclave::server {
 // What the driver hands on. Called from within Pump, in the order of the fields per Ready.
 struct RaftEvents {
   std::function<void(const raft::RoleChange&)> role_changed;
+  std::function<void(const raft::IndexedConfiguration&)> configuration_changed;
   std::function<void(std::vector<raft::Entry>)> committed;  // apply, in order
   std::function<void(const raft::ReadReady&)> read_ready;
   std::function<void(raft::ReadId)> read_failed;

@@ -33,12 +33,6 @@ Server::Core::Core(Options options, Seams seams)
         seams_.transport != nullptr && seams_.env != nullptr && seams_.wall_clock != nullptr &&
         seams_.random != nullptr && seams_.fatal && seams_.free_space)
       << "a seam is missing";
-  for (const MemberAddress& member : options_.members) {
-    if (member.id != options_.id) {
-      peers_[member.id].address = member.peer_address;
-    }
-  }
-  audit_.SetVoters(options_.members.size());
 }
 
 Server::Core::~Core() {
@@ -81,6 +75,8 @@ tl::expected<void, std::string> Server::Core::Start() {
       std::make_unique<tree::StateMachine>(), 0);
   BuildRaft(store_->TakeRestored());
   BuildPaths();
+  OnConfiguration(driver_->raft().status().configuration);
+  WarnOfFlags();
   hello_ = Hello();
   seams_.transport->Start(this, hello_);
   LOG(INFO) << "server.started member=" << options_.id
@@ -97,6 +93,9 @@ void Server::Core::BuildRaft(raft::Restored restored) {
   options.id = options_.id;
   options.incarnation = store_->identity().incarnation;
   for (const MemberAddress& member : options_.members) {
+    if (options_.join) {
+      break;  // it starts no cluster
+    }
     options.initial_members.push_back({member.id, member.peer_address});
   }
   options.heartbeat_ticks = options_.heartbeat_ticks;
@@ -110,6 +109,10 @@ void Server::Core::BuildRaft(raft::Restored restored) {
       seams_.transport, &counters_,
       RaftEvents{
           .role_changed = [this](const raft::RoleChange& change) { OnRoleChanged(change); },
+          .configuration_changed =
+              [this](const raft::IndexedConfiguration& configuration) {
+                OnConfiguration(configuration);
+              },
           .committed =
               [this](std::vector<raft::Entry> entries) { applier_->Add(std::move(entries)); },
           .read_ready = [this](const raft::ReadReady& ready) { reads_->OnReadReady(ready); },
@@ -143,6 +146,12 @@ void Server::Core::BuildPaths() {
   links.has_room = [this](const std::string& entry) { return HasRoom(entry); };
   // 2^32 requests of one run never meet those of another.
   writes_ = std::make_unique<WritePath>(std::move(links), seams_.random->Next() << 32U);
+  membership_ = std::make_unique<Membership>(
+      Membership::Links{.raft = &driver_->raft(),
+                        .transport = seams_.transport,
+                        .self = options_.id,
+                        .connected = [this](raft::MemberId peer) { return Connected(peer); }},
+      seams_.random->Next() << 32U);
   reads_ =
       std::make_unique<ReadPath>(&driver_->raft(), &applier_->machine().sessions(), &counters_);
 
@@ -170,6 +179,9 @@ PeerHello Server::Core::Hello() const {
   hello.cluster = state.clusterId;
   hello.cluster_started = state.clusterStarted;
   hello.feature_level_max = tree::kFeatureLevelMax;
+  const raft::Member* self = configuration_.configuration.Find(options_.id);
+  hello.peer_address = AddressOf(options_.id, self == nullptr ? std::string() : self->peer_address);
+  hello.configuration_index = configuration_.index;
   return hello;
 }
 
@@ -193,10 +205,19 @@ void Server::Core::Stop(std::function<void()> done) {
   stop_done_ = std::move(done);
   stop_deadline_ns_ = NowNs() + options_.stop_drain_ms * kNsPerMs;
   homes_->DropPolls(MakeFailure(tree::Code::kUnavailable, "this member is stopping"));
+  membership_->FailAll("this member is stopping");
+  if (driver_->raft().is_leader()) {
+    const auto handing_over = driver_->raft().TransferLeadership(0);
+    LOG(INFO) << "server.hand_over member=" << options_.id
+              << " result=" << (handing_over ? "begun" : raft::ToString(handing_over.error()));
+  }
   SchedulePump();
 }
 
 void Server::Core::ContinueStop() {
+  if (HandsOver()) {
+    return;
+  }
   const bool busy = writes_->pending() != 0 || reads_->pending() != 0 || lanes_.size() != 0;
   if (busy && NowNs() < stop_deadline_ns_) {
     return;
@@ -267,6 +288,13 @@ void Server::ResumeWatches(Caller caller, ResumeWatchesRequest request,
 
 void Server::Poll(Caller caller, PollRequest request, Callback<PollReply> done) {
   core_->Poll(std::move(caller), std::move(request), std::move(done));
+}
+
+void Server::ListMembers(Callback<Status> done) { core_->ListMembers(std::move(done)); }
+
+void Server::ChangeMembers(std::string identity, MemberCommand command, std::int64_t timeout_ms,
+                           Callback<MemberReply> done) {
+  core_->ChangeMembers(identity, std::move(command), timeout_ms, std::move(done));
 }
 
 Status Server::status() const { return core_->MakeStatus(); }

@@ -9,6 +9,7 @@
 #include <tl/expected.hpp>
 
 #include "coord/server/api.h"
+#include "coord/server/member_api.h"
 #include "coord/server/options.h"
 #include "coord/server/seams.h"
 #include "coord/server/status.h"
@@ -45,9 +46,10 @@ class Server {
   // operator (a directory of another member, damage, a lock); the server is then unusable.
   [[nodiscard]] tl::expected<void, std::string> Start();
 
-  // Ends in order: new requests are refused (kUnavailable), parked polls are sent away, requests
-  // under way may finish within Options::stop_drain_ms, what is queued for the log is synced, peers
-  // are told by closed links. Then `done` is called, after which the server may be destroyed.
+  // Ends in order: a leader hands over first; new requests are refused (kUnavailable), parked polls
+  // are sent away, requests under way may finish within Options::stop_drain_ms, what is queued for
+  // the log is synced, peers are told by closed links. Then `done` is called, after which the
+  // server may be destroyed.
   void Stop(std::function<void()> done);
 
   // --- sessions ---
@@ -74,6 +76,16 @@ class Server {
                      Callback<ResumeWatchesReply> done);
   // Two may be parked per session; a third answers the oldest at once.
   void Poll(Caller caller, PollRequest request, Callback<PollReply> done);
+
+  // --- the members (any member takes these and passes them on to the leader) ---
+
+  // The members as of now: a status that is as fresh as a linearizable read.
+  void ListMembers(Callback<Status> done);
+  // Answered once it is so. Repeating what is done already is harmless. `identity`: who asks, for
+  // the audit log. Errors: kRefused with the reason, kInvalidArgument, kUnavailable (not executed),
+  // kUnknownOutcome (ask again).
+  void ChangeMembers(std::string identity, MemberCommand command, std::int64_t timeout_ms,
+                     Callback<MemberReply> done);
 
   // --- looks ---
 

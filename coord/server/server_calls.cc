@@ -131,6 +131,9 @@ std::optional<Failure> Server::Core::Closed(const Caller& caller) const {
   if (!broken_.empty()) {
     return MakeFailure(tree::Code::kCorruption, broken_);
   }
+  if (!outside_.empty()) {
+    return MakeFailure(tree::Code::kUnavailable, outside_);
+  }
   if (Starving() && MajorityRoom() != Room::kFull) {
     return MakeFailure(tree::Code::kUnavailable, own_room_.reason);
   }

@@ -3,7 +3,7 @@
 // The parts know nothing of each other; what one needs of another goes through here. The methods
 // are spread over files by what they are about: server.cc (start, stop), server_turn.cc (a turn of
 // the loop: consensus, apply, time), server_room.cc (what a full disk refuses), server_peers.cc
-// (links to peers, digests, reports),
+// (links to peers, digests, reports), server_members.cc (who belongs to the cluster),
 // server_sessions.cc (who is alive), server_calls.cc and server_watches.cc (what doors ask),
 // server_status.cc (looks).
 #pragma once
@@ -21,6 +21,7 @@
 #include "coord/server/applier.h"
 #include "coord/server/digest_audit.h"
 #include "coord/server/homes.h"
+#include "coord/server/membership.h"
 #include "coord/server/raft_driver.h"
 #include "coord/server/read_path.h"
 #include "coord/server/room.h"
@@ -61,6 +62,11 @@ class Server::Core final : public PeerTransport::Handler {
                      Callback<ResumeWatchesReply> done);
   void Poll(Caller caller, PollRequest request, Callback<PollReply> done);
 
+  // --- server_members.cc ---
+  void ListMembers(Callback<Status> done);
+  void ChangeMembers(const std::string& identity, MemberCommand command, std::int64_t timeout_ms,
+                     Callback<MemberReply> done);
+
   // --- server_status.cc ---
   [[nodiscard]] Status MakeStatus() const;
   // Empty if this member takes requests, else why not.
@@ -73,6 +79,9 @@ class Server::Core final : public PeerTransport::Handler {
   void OnPeerConnected(const PeerHello& peer) override;
   void OnPeerDisconnected(raft::MemberId peer) override;
   void OnPeerRefused(raft::MemberId peer, std::string_view reason) override;
+  // server_members.cc
+  void OnNotMember(raft::MemberId peer, std::string_view reason) override;
+  std::optional<std::string> OnStranger(const PeerHello& peer) override;
 
  private:
   struct Peer {
@@ -81,6 +90,9 @@ class Server::Core final : public PeerTransport::Handler {
     raft::Incarnation incarnation = 0;
     std::string refused;
     std::optional<MemberReport> report;
+    raft::Index hello_index = 0;  // of the configuration that it knew when it came
+    bool denies = false;          // it says that this member is none
+    std::int64_t leaving_ns = 0;  // not in the configuration: its link ends then; 0: it is in it
   };
 
   // A call of a session that this member does not know (yet).
@@ -130,6 +142,19 @@ class Server::Core final : public PeerTransport::Handler {
   Room MajorityRoom() const;
   bool Starving() const;
 
+  // --- server_members.cc ---
+  void OnConfiguration(const raft::IndexedConfiguration& configuration);
+  static std::string Describe(const raft::Configuration& configuration);
+  std::string AddressOf(raft::MemberId id, const std::string& configured) const;
+  void ExpectPeer(raft::MemberId id, const std::string& configured);
+  void SweepPeers(std::int64_t now_ns);
+  void WarnOfFlags() const;
+  void CheckOutside();
+  std::string Problem() const;
+  MemberRole OwnRole() const;
+  void HandOverForRoom(std::int64_t now_ns);
+  bool HandsOver() const;
+
   // --- server_peers.cc ---
   void Report();
   void RefreshHello();
@@ -155,7 +180,8 @@ class Server::Core final : public PeerTransport::Handler {
   std::int64_t SessionTimeoutMs(std::int64_t session) const;
 
   // --- server_status.cc ---
-  MemberStatus MakeMemberStatus(const MemberAddress& member, const Status& own) const;
+  MemberStatus MakeMemberStatus(raft::MemberId id, const Status& own) const;
+  std::string ProblemOf(const MemberStatus& member) const;
 
   // --- server_calls.cc ---
   ReplyHead BaseHead(std::int64_t session) const;
@@ -191,12 +217,14 @@ class Server::Core final : public PeerTransport::Handler {
   std::unique_ptr<WritePath> writes_;
   std::unique_ptr<ReadPath> reads_;
   std::unique_ptr<Homes> homes_;
+  std::unique_ptr<Membership> membership_;
   SessionLanes lanes_;
   SessionTouch touch_;
   SessionExpiry expiry_;
   DigestAudit audit_;
 
-  std::map<raft::MemberId, Peer> peers_;           // all members but this one
+  raft::IndexedConfiguration configuration_;       // in force; index 0: by the command line
+  std::map<raft::MemberId, Peer> peers_;           // all to whom there is a link, or should be
   std::map<std::int64_t, Unverified> unverified_;  // by session
   std::vector<std::function<void()>> outbox_;      // answers of this turn
   std::map<std::int64_t, std::size_t> timeouts_;   // timeout in ms -> sessions that have it
@@ -210,8 +238,9 @@ class Server::Core final : public PeerTransport::Handler {
   bool dead_ = false;        // after Fatal
   bool stopping_ = false;
   bool stopped_ = false;
-  std::string broken_;  // why this member serves nobody any more (rule 15); empty: it does
-  std::string split_;   // digests differ without a majority: writes are refused
+  std::string outside_;  // why this member takes no part: removed, not yet added, emptied
+  std::string broken_;   // why this member serves nobody any more (rule 15); empty: it does
+  std::string split_;    // digests differ without a majority: writes are refused
   raft::Index undecided_index_ = 0;  // where digests differ and a report is missing; 0: nowhere
   std::int64_t undecided_since_ns_ = 0;
   RoomOfMember own_room_;      // of this member's disk and log
@@ -236,6 +265,7 @@ class Server::Core final : public PeerTransport::Handler {
   std::int64_t next_bucket_ns_ = 0;
   std::int64_t next_report_ns_ = 0;
   std::int64_t next_publish_ns_ = 0;
+  std::int64_t next_hand_over_ns_ = 0;
 };
 
 // --- answers, as server_calls.cc and server_watches.cc give them ---

@@ -43,7 +43,13 @@ void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {
   } else if (auto* digest = std::get_if<DigestReport>(&message)) {
     OnDigest(from, *digest);
   } else if (auto* report = std::get_if<MemberReport>(&message)) {
-    peers_[from].report = *report;
+    if (auto at = peers_.find(from); at != peers_.end()) {
+      at->second.report = std::move(*report);
+    }
+  } else if (auto* asked = std::get_if<MemberRequest>(&message)) {
+    membership_->OnRequest(from, *asked);
+  } else if (auto* answer = std::get_if<MemberAnswer>(&message)) {
+    membership_->OnAnswer(from, *answer, NowNs());
   }
   SchedulePump();
 }
@@ -52,9 +58,8 @@ void Server::Core::OnPeerConnected(const PeerHello& peer) {
   auto at = peers_.find(peer.member);
   if (dead_ || stopped_ || at == peers_.end()) {
     if (!dead_ && !stopped_) {
-      seams_.transport->Refuse(peer.member, fmt::format("member {} is not among --members of "
-                                                        "member {}",
-                                                        peer.member, options_.id));
+      seams_.transport->Refuse(
+          peer.member, fmt::format("member {} is no peer of member {}", peer.member, options_.id));
     }
     return;
   }
@@ -72,8 +77,9 @@ void Server::Core::OnPeerConnected(const PeerHello& peer) {
              known->incarnation != peer.incarnation) {
     refusal = fmt::format(
         "member {} has another data directory (incarnation {:016x}) than the cluster knows "
-        "({:016x}): it was emptied or exchanged and does not count until it is re-admitted",
-        peer.member, peer.incarnation, known->incarnation);
+        "({:016x}): it was emptied or exchanged and does not count until it is re-admitted: "
+        "conclave member replace {}",
+        peer.member, peer.incarnation, known->incarnation, peer.member);
   }
   if (!refusal.empty()) {
     if (at->second.refused != refusal) {
@@ -93,6 +99,8 @@ void Server::Core::OnPeerConnected(const PeerHello& peer) {
     return;
   }
   at->second.connected = true;
+  at->second.denies = false;
+  at->second.hello_index = peer.configuration_index;
   at->second.refused.clear();
   at->second.incarnation = peer.incarnation;
   driver_->PeerUp(peer);
@@ -112,6 +120,7 @@ void Server::Core::OnPeerDisconnected(raft::MemberId peer) {
   }
   at->second.connected = false;
   driver_->PeerDown(peer);
+  membership_->OnDisconnected(peer);
   SchedulePump();
 }
 
@@ -138,7 +147,7 @@ bool Server::Core::Connected(raft::MemberId peer) const {
 void Server::Core::Report() {
   const raft::Raft& raft = driver_->raft();
   MemberReport report;
-  report.role = RoleOf(raft.role());
+  report.role = OwnRole();
   report.term = raft.currentTerm();
   report.commit_index = raft.commitIndex();
   report.applied_index = applier_->applied();
@@ -146,6 +155,7 @@ void Server::Core::Report() {
   report.window_begin = homes_->hub().window().begin();
   report.feature_level_max = tree::kFeatureLevelMax;
   report.room = own_room_.room;
+  report.problem = Problem();
   for (const auto& [id, peer] : peers_) {
     if (peer.connected) {
       seams_.transport->Send(id, report);
@@ -155,7 +165,9 @@ void Server::Core::Report() {
 
 void Server::Core::RefreshHello() {
   PeerHello hello = Hello();
-  if (hello.cluster != hello_.cluster || hello.cluster_started != hello_.cluster_started) {
+  if (hello.cluster != hello_.cluster || hello.cluster_started != hello_.cluster_started ||
+      hello.configuration_index != hello_.configuration_index ||
+      hello.peer_address != hello_.peer_address) {
     hello_ = hello;
     seams_.transport->SetHello(std::move(hello));
   }

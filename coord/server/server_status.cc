@@ -1,4 +1,6 @@
 // What a member knows about itself and the others.
+#include <set>
+
 #include <fmt/format.h>
 
 #include "coord/server/server_core.h"
@@ -43,10 +45,8 @@ std::string Server::Core::UnreadyReason() const {
   if (!broken_.empty()) {
     return broken_;
   }
-  const raft::Status raft = driver_->raft().status();
-  if (raft.incarnation_refused) {
-    return "the cluster knows this member with another data directory: it was emptied or exchanged "
-           "and does not count until it is re-admitted";
+  if (!outside_.empty()) {
+    return outside_;
   }
   if (leader_ == 0) {
     for (const auto& [id, peer] : peers_) {
@@ -59,8 +59,9 @@ std::string Server::Core::UnreadyReason() const {
   if (Starving()) {
     return own_room_.reason;
   }
-  if (applier_->applied() == 0 || applier_->applied() < raft.commitIndex) {
-    return fmt::format("catching up: applied {} of {}", applier_->applied(), raft.commitIndex);
+  const raft::Index commit = driver_->raft().commitIndex();
+  if (applier_->applied() == 0 || applier_->applied() < commit) {
+    return fmt::format("catching up: applied {} of {}", applier_->applied(), commit);
   }
   return {};
 }
@@ -79,7 +80,7 @@ Status Server::Core::MakeStatus() const {
   const raft::Status raft = driver_->raft().status();
   status.incarnation = store_->identity().incarnation;
   status.cluster_id = Hexadecimal(raft.hardState.clusterId);
-  status.role = RoleOf(raft.role);
+  status.role = OwnRole();
   status.term = raft.hardState.currentTerm;
   status.leader = raft.leader;
   status.commit_index = raft.commitIndex;
@@ -102,21 +103,35 @@ Status Server::Core::MakeStatus() const {
   status.write_bytes_pending = admitted_bytes_;
   status.reads_pending = reads_->pending();
   status.log_bytes = store_->log_bytes();
+  status.free_bytes = free_bytes_;
   if (const auto heard_ns = driver_->leader_heard_ns()) {
     status.leader_heard_ms = (NowNs() - *heard_ns) / kNsPerMs;
   }
-  for (const MemberAddress& member : options_.members) {
-    status.members.push_back(MakeMemberStatus(member, status));
+  status.configuration_index = configuration_.index;
+  std::set<raft::MemberId> shown = {options_.id};
+  for (const raft::Member& member : configuration_.configuration.members) {
+    shown.insert(member.id);
+  }
+  for (const raft::MemberId id : shown) {
+    status.members.push_back(MakeMemberStatus(id, status));
   }
   return status;
 }
 
-MemberStatus Server::Core::MakeMemberStatus(const MemberAddress& member, const Status& own) const {
+MemberStatus Server::Core::MakeMemberStatus(raft::MemberId id, const Status& own) const {
   MemberStatus one;
-  one.id = member.id;
-  one.peer_address = member.peer_address;
-  one.self = member.id == options_.id;
-  const auto published = applier_->machine().members().find(member.id);
+  one.id = id;
+  one.self = id == options_.id;
+  if (const raft::Member* member = configuration_.configuration.Find(id); member != nullptr) {
+    one.peer_address = AddressOf(id, member->peer_address);
+    one.configured_incarnation = member->incarnation;
+    if (configuration_.index != 0) {
+      one.kind = member->kind;
+    }
+  } else {
+    one.peer_address = AddressOf(id, {});
+  }
+  const auto published = applier_->machine().members().find(id);
   if (published != applier_->machine().members().end()) {
     one.client_address = published->second.client_address;
     one.admin_address = published->second.admin_address;
@@ -128,20 +143,40 @@ MemberStatus Server::Core::MakeMemberStatus(const MemberAddress& member, const S
     one.term = own.term;
     one.commit_index = own.commit_index;
     one.applied_index = own.applied_index;
+    one.problem = Problem();
     return one;
   }
-  const Peer& peer = peers_.at(member.id);
-  one.connected = peer.connected;
-  one.incarnation = peer.incarnation;
-  one.refused = peer.refused;
-  if (peer.report) {
-    one.reported = true;
-    one.role = peer.report->role;
-    one.term = peer.report->term;
-    one.commit_index = peer.report->commit_index;
-    one.applied_index = peer.report->applied_index;
+  if (const auto peer = peers_.find(id); peer != peers_.end()) {
+    one.connected = peer->second.connected;
+    one.incarnation = peer->second.incarnation;
+    one.refused = peer->second.refused;
+    if (const auto& report = peer->second.report) {
+      one.reported = true;
+      one.role = report->role;
+      one.term = report->term;
+      one.commit_index = report->commit_index;
+      one.applied_index = report->applied_index;
+      one.problem = report->problem;
+    }
   }
+  one.problem = ProblemOf(one);
   return one;
+}
+
+// What is to be said of another member, and what to do about it.
+std::string Server::Core::ProblemOf(const MemberStatus& member) const {
+  if (member.connected) {
+    return member.problem;
+  }
+  if (!member.refused.empty()) {
+    return member.refused;
+  }
+  if (member.kind && member.configured_incarnation == 0 &&
+      *member.kind != raft::MemberKind::kVoter) {
+    return fmt::format("it has not come yet: start it with an empty data directory and --join");
+  }
+  return fmt::format("no link to it; if its disk is lost or damaged: conclave member replace {}",
+                     member.id);
 }
 
 }  // namespace conclave::server

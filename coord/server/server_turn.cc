@@ -37,6 +37,7 @@ void Server::Core::Pump() {
   if (dead_) {
     return;
   }
+  membership_->OnCommitted(driver_->raft().commitIndex());
   const std::int64_t begun_ns = NowNs();
   if (applier_->RunSlice(options_.apply_slice_entries) > 0) {
     if (dead_) {
@@ -78,6 +79,7 @@ void Server::Core::Tick() {
   writes_->Expire(now_ns, leaderless);
   reads_->Expire(now_ns, leaderless);
   homes_->Tick(now_ns);
+  membership_->Tick(now_ns);
   if (now_ns >= next_touch_ns_) {
     next_touch_ns_ = now_ns + options_.touch_interval_ms * kNsPerMs;
     ExchangeTouches();
@@ -86,6 +88,7 @@ void Server::Core::Tick() {
   if (now_ns >= next_bucket_ns_) {
     next_bucket_ns_ = now_ns + options_.session_bucket_ms * kNsPerMs;
     CheckRoom(true);
+    HandOverForRoom(now_ns);
     ExpireSessions();
   }
   if (now_ns >= next_report_ns_) {
@@ -93,6 +96,8 @@ void Server::Core::Tick() {
     Report();
     PublishSelf();
     CheckUndecided(now_ns);
+    CheckOutside();
+    SweepPeers(now_ns);
   }
   SchedulePump();
 }
@@ -147,6 +152,7 @@ void Server::Core::OnRoleChanged(const raft::RoleChange& change) {
     next_touch_ns_ = 0;
     next_report_ns_ = 0;
   }
+  membership_->OnRoleChanged();
   SchedulePump();
 }
 

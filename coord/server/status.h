@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "consensus/configuration.h"
 
 namespace conclave::server {
 
@@ -70,6 +73,10 @@ struct MemberStatus {
   std::uint64_t commit_index = 0;
   std::uint64_t applied_index = 0;
   std::string refused;  // why the link was last refused, while it is; else empty
+  // By the configuration in force at the member that answers; none: it is not in it.
+  std::optional<raft::MemberKind> kind;
+  std::uint64_t configured_incarnation = 0;  // the one that counts; 0: none has been met yet
+  std::string problem;  // what is wrong with it, and what to do about it; empty: nothing
 };
 
 // A snapshot, taken on the core executor.
@@ -98,8 +105,10 @@ struct Status {
   std::uint64_t reads_pending = 0;
   std::uint64_t log_bytes = 0;
   std::uint64_t log_bytes_max = 0;
-  std::int64_t leader_heard_ms = -1;  // since a leader was last heard; -1: never
-  std::vector<MemberStatus> members;  // by id
+  std::uint64_t free_bytes = 0;           // on the disk, when last looked at
+  std::int64_t leader_heard_ms = -1;      // since a leader was last heard; -1: never
+  std::uint64_t configuration_index = 0;  // of the entry in force; 0: none
+  std::vector<MemberStatus> members;      // by id
   Counters counters;
 };
 

@@ -39,6 +39,7 @@ enum class Action : std::uint8_t {
   X(kSequenceGap, 10, kAnswer, "not executed: an earlier request of the session is missing")     \
   X(kNotSupported, 11, kAnswer, "not supported")                                                 \
   X(kReplyDropped, 12, kAnswer, "executed before; the stored reply is no longer kept")           \
+  X(kRefused, 13, kAnswer, "refused: it would endanger the cluster")                             \
   X(kNotLeader, 20, kRetryElsewhere, "not the leader")                                           \
   X(kUnavailable, 21, kRetryElsewhere, "unavailable")                                            \
   X(kOverloaded, 30, kRetryLater, "overloaded")                                                  \

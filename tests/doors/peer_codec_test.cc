@@ -195,6 +195,7 @@ TEST(PeerCodec, MemberReportWithEveryRole) {
     m.leader = 4;
     m.window_begin = {5, 6};
     m.feature_level_max = 7;
+    m.problem = "the disk is full";
     m.room = role == server::MemberRole::kLeader ? server::Room::kShort : server::Room::kFull;
     const auto back = TravelServer(m);
     EXPECT_EQ(back.role, role);
@@ -205,7 +206,47 @@ TEST(PeerCodec, MemberReportWithEveryRole) {
     EXPECT_EQ(back.window_begin, (tree::Cursor{5, 6}));
     EXPECT_EQ(back.feature_level_max, 7);
     EXPECT_EQ(back.room, m.room);
+    EXPECT_EQ(back.problem, "the disk is full");
   }
+}
+
+TEST(PeerCodec, CommandsAboutMembersOfEveryKind) {
+  using Kind = raft::ConfigChange::Kind;
+  for (const auto kind : {Kind::kAddLearner, Kind::kAddObserver, Kind::kPromote, Kind::kRemove,
+                          Kind::kReadmit, Kind::kUpdateAddress}) {
+    const auto back =
+        TravelServer(server::MemberRequest{kHuge, raft::ConfigChange{kind, 4, "host:9104"}});
+    EXPECT_EQ(back.request, kHuge);
+    const auto& change = std::get<raft::ConfigChange>(back.command);
+    EXPECT_EQ(change.kind, kind);
+    EXPECT_EQ(change.id, 4U);
+    EXPECT_EQ(change.peer_address, "host:9104");
+  }
+  const auto transfer =
+      TravelServer(server::MemberRequest{7, server::LeaderTransfer{.to = 3, .from = 2}});
+  EXPECT_EQ(std::get<server::LeaderTransfer>(transfer.command).to, 3U);
+  EXPECT_EQ(std::get<server::LeaderTransfer>(transfer.command).from, 2U);
+  idl::PeerMessage unknown = ToWire(server::MemberRequest{1, raft::ConfigChange{}});
+  unknown.memberRequest.kind = Unknown<idl::MemberChangeKind::type>(77);
+  EXPECT_FALSE(FromWire(std::move(unknown)).has_value());
+}
+
+TEST(PeerCodec, AnswersToCommandsAboutMembers) {
+  server::MemberAnswer m;
+  m.request = kHuge;
+  m.code = tree::Code::kRefused;
+  m.message = "no majority";
+  m.reply = {.configuration_index = 12, .changed = true, .leader = 3};
+  const auto back = TravelServer(m);
+  EXPECT_EQ(back.request, kHuge);
+  EXPECT_EQ(back.code, tree::Code::kRefused);
+  EXPECT_EQ(back.message, "no majority");
+  EXPECT_EQ(back.reply.configuration_index, 12U);
+  EXPECT_TRUE(back.reply.changed);
+  EXPECT_EQ(back.reply.leader, 3U);
+  idl::PeerMessage unknown = ToWire(m);
+  unknown.memberAnswer.code = Unknown<idl::ErrorCode::type>(99);
+  EXPECT_FALSE(FromWire(std::move(unknown)).has_value());
 }
 
 TEST(PeerCodec, AMessageOfANewerVersionIsIgnored) {

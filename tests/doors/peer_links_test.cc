@@ -2,7 +2,9 @@
 
 #include "coord/doors/peer_links.h"
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,7 +46,20 @@ class Recorder final : public server::PeerTransport::Handler {
     last_from = peer;
   }
 
+  void OnNotMember(raft::MemberId peer, std::string_view reason) override {
+    denials.emplace_back(reason);
+    last_from = peer;
+  }
+
+  std::optional<std::string> OnStranger(const server::PeerHello& peer) override {
+    strangers.push_back(peer);
+    return refuse_strangers ? std::optional<std::string>("who are you?") : std::nullopt;
+  }
+
   bool connected = false;
+  bool refuse_strangers = true;
+  std::vector<server::PeerHello> strangers;
+  std::vector<std::string> denials;
   int spans = 0;
   raft::MemberId last_from = 0;
   server::PeerHello hello;
@@ -56,21 +71,15 @@ class Recorder final : public server::PeerTransport::Handler {
 // the port in between makes Listen fail, which is an error of the test and never a wrong pass.
 struct End {
   End(wire::EventLoop* loop, wire::Resolver* resolver, raft::MemberId id, std::uint16_t port,
-      std::map<raft::MemberId, std::uint16_t> peers)
-      : links(loop, resolver, MakeOptions(port, std::move(peers))) {
+      const std::map<raft::MemberId, std::uint16_t>& peers)
+      : links(loop, resolver, {.listen = Loopback(port)}) {
+    for (const auto& [peer, peer_port] : peers) {
+      links.SetPeer(peer, "127.0.0.1:" + std::to_string(peer_port));
+    }
+    self.peer_address = "127.0.0.1:" + std::to_string(port);
     self.member = id;
     self.incarnation = 100 + id;
     self.cluster_name = "test";
-  }
-
-  static PeerLinksOptions MakeOptions(std::uint16_t port,
-                                      std::map<raft::MemberId, std::uint16_t> peers) {
-    PeerLinksOptions options;
-    options.listen = Loopback(port);
-    for (const auto& [peer, peer_port] : peers) {
-      options.peers[peer] = {"127.0.0.1", peer_port};
-    }
-    return options;
   }
 
   void Start() {
@@ -232,7 +241,7 @@ TEST_F(PeerLinksTest, TheWrongMemberAtAnAddressIsRefused) {
   a_->Start();
   b_->Start();
   RunUntil([&] { return !a_->recorder.refusals.empty(); });
-  EXPECT_NE(a_->recorder.refusals[0].find("--members"), std::string::npos);
+  EXPECT_NE(a_->recorder.refusals[0].find("is member 3, not member 2"), std::string::npos);
   EXPECT_EQ(a_->recorder.spans, 0);
 }
 
@@ -250,6 +259,49 @@ TEST_F(PeerLinksTest, WhatTheServerRefusesIsToldItsReason) {
   RunUntil([&] { return !b_->recorder.refusals.empty() && !b_->recorder.connected; });
   EXPECT_EQ(b_->recorder.refusals[0], "member 2 has lost its directory");
   RunUntil([&] { return !a_->recorder.connected; });
+}
+
+TEST_F(PeerLinksTest, AStrangerIsTakenWhenTheServerSaysSoAndDialledAtItsOwnAddress) {
+  a_->links.RemovePeer(2);
+  b_->self.configuration_index = 77;
+  a_->Start();
+  b_->Start();
+  RunUntil([&] { return !b_->recorder.denials.empty(); });
+  EXPECT_EQ(b_->recorder.denials[0], "who are you?");
+  EXPECT_EQ(a_->recorder.spans, 0);
+  ASSERT_FALSE(a_->recorder.strangers.empty());
+  EXPECT_EQ(a_->recorder.strangers[0].member, 2U);
+  EXPECT_EQ(a_->recorder.strangers[0].configuration_index, 77U);
+  EXPECT_EQ(a_->recorder.strangers[0].peer_address, "127.0.0.1:" + std::to_string(port_b_));
+  a_->recorder.refuse_strangers = false;
+  RunUntil([&] { return a_->recorder.connected && b_->recorder.connected; });
+}
+
+TEST_F(PeerLinksTest, APeerThatIsRemovedIsAStrangerUntilItIsSetAgain) {
+  StartBoth();
+  a_->links.RemovePeer(2);
+  RunUntil([&] { return !b_->recorder.connected && !b_->recorder.denials.empty(); });
+  EXPECT_TRUE(a_->recorder.connected) << "who removes a peer is not told of it";
+  a_->recorder.connected = false;
+  a_->links.Send(2, server::TouchAck{1});  // nowhere
+  a_->links.SetPeer(2, "127.0.0.1:" + std::to_string(port_b_));
+  RunUntil([&] { return a_->recorder.connected && b_->recorder.connected; });
+  EXPECT_EQ(b_->recorder.spans, 2);
+  EXPECT_TRUE(b_->recorder.messages.empty());
+}
+
+TEST_F(PeerLinksTest, APeerIsFoundAtItsNewAddress) {
+  const std::uint16_t nowhere = FreePort();
+  a_->links.SetPeer(2, "127.0.0.1:" + std::to_string(nowhere));
+  a_->Start();
+  b_->Start();
+  RunUntil([&] { return !a_->recorder.connected && loop_.NowNs() > 0; });
+  a_->links.SetPeer(2, "not an address");
+  a_->links.SetPeer(2, "127.0.0.1:" + std::to_string(port_b_));
+  RunUntil([&] { return a_->recorder.connected && b_->recorder.connected; });
+  // Away again: the link stood on the old address.
+  a_->links.SetPeer(2, "127.0.0.1:" + std::to_string(nowhere));
+  RunUntil([&] { return !a_->recorder.connected && !b_->recorder.connected; });
 }
 
 TEST_F(PeerLinksTest, APortInUseIsNamed) {

@@ -46,21 +46,31 @@ Cluster::Cluster(ClusterOptions options)
       network_(&loop_, options_.network, options_.seed * 2 + 1),
       random_(options_.seed * 2) {
   for (raft::MemberId id = 1; id <= options_.members; ++id) {
-    Member& member = members_[id];
-    member.options.id = id;
-    member.options.data_dir = "/data";
-    member.options.client_address = fmt::format("client-{}:1", id);
-    member.options.admin_address = fmt::format("admin-{}:1", id);
-    for (raft::MemberId peer = 1; peer <= options_.members; ++peer) {
-      member.options.members.push_back({peer, fmt::format("peer-{}:1", peer)});
-    }
-    if (options_.tune) {
-      options_.tune(member.options);
-    }
-    member.env = std::make_unique<persist::testing::FaultEnv>();
-    member.random = std::make_unique<SimRandom>(random_.Next());
-    member.observer = std::make_unique<Watcher>(this, id);
+    Make(id, options_.members);
   }
+}
+
+void Cluster::Make(raft::MemberId id, raft::MemberId last) {
+  Member& member = members_[id];
+  member.options.id = id;
+  member.options.data_dir = "/data";
+  member.options.client_address = fmt::format("client-{}:1", id);
+  member.options.admin_address = fmt::format("admin-{}:1", id);
+  for (raft::MemberId peer = 1; peer <= last; ++peer) {
+    member.options.members.push_back({peer, fmt::format("peer-{}:1", peer)});
+  }
+  if (options_.tune) {
+    options_.tune(member.options);
+  }
+  member.env = std::make_unique<persist::testing::FaultEnv>();
+  member.random = std::make_unique<SimRandom>(random_.Next());
+  member.observer = std::make_unique<Watcher>(this, id);
+}
+
+void Cluster::Prepare(raft::MemberId id) {
+  CHECK(!members_.contains(id));
+  Make(id, id);
+  members_.at(id).options.join = true;
 }
 
 Cluster::~Cluster() {
@@ -74,10 +84,10 @@ std::optional<std::string> Cluster::Start(raft::MemberId id) {
   CHECK(member.server == nullptr) << "member " << id << " is running";
   member.fatal.clear();
   member.core = std::make_unique<SimExecutor>(&loop_, nullptr);
-  member.log = std::make_unique<SimExecutor>(&loop_, [this] {
-    return static_cast<std::int64_t>(
-        random_.Uniform(static_cast<std::uint64_t>(options_.sync_min_ns),
-                        static_cast<std::uint64_t>(options_.sync_max_ns)));
+  member.log = std::make_unique<SimExecutor>(&loop_, [this, &member] {
+    return member.sync_delay_ns + static_cast<std::int64_t>(random_.Uniform(
+                                      static_cast<std::uint64_t>(options_.sync_min_ns),
+                                      static_cast<std::uint64_t>(options_.sync_max_ns)));
   });
   member.background = std::make_unique<SimExecutor>(&loop_, [this] {
     return static_cast<std::int64_t>(

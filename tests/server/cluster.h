@@ -64,6 +64,8 @@ class Cluster {
   Cluster(const Cluster&) = delete;
   Cluster& operator=(const Cluster&) = delete;
 
+  // One more member, not started yet: with --join, and all there are in --members.
+  void Prepare(raft::MemberId member);
   // Starts a member that is not running. Returns the error of Server::Start, or nothing.
   std::optional<std::string> Start(raft::MemberId member);
   void StartAll();
@@ -84,6 +86,13 @@ class Cluster {
 
   // What the member said with Seams::fatal; empty: nothing.
   const std::string& fatal(raft::MemberId member) const { return members_.at(member).fatal; }
+
+  // Every synced write of the member takes this much longer, also in its later lives.
+  void SetSyncDelay(raft::MemberId member, std::int64_t delay_ns) {
+    members_.at(member).sync_delay_ns = delay_ns;
+  }
+
+  Options& options(raft::MemberId member) { return members_.at(member).options; }
 
   void SetFreeSpace(raft::MemberId member, std::uint64_t bytes) {
     members_.at(member).free_space = bytes;
@@ -134,6 +143,7 @@ class Cluster {
     std::unique_ptr<SimRandom> random;
     std::unique_ptr<Watcher> observer;
     std::uint64_t free_space = std::uint64_t{1} << 40;
+    std::int64_t sync_delay_ns = 0;
     std::string fatal;
     // One life; in the order in which they must go.
     std::unique_ptr<SimExecutor> core;
@@ -143,6 +153,7 @@ class Cluster {
     std::unique_ptr<Server> server;
   };
 
+  void Make(raft::MemberId id, raft::MemberId last);
   void EndLife(Member& member);
 
   const ClusterOptions options_;

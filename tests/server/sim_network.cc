@@ -61,6 +61,10 @@ void HashMessage(const PeerMessage& message, TraceHash* hash) {
   } else if (const auto* snapshot = std::get_if<SnapshotAck>(&message)) {
     hash->Add(static_cast<std::uint64_t>(snapshot->state));
     hash->Add(snapshot->position);
+  } else if (const auto* asked = std::get_if<MemberRequest>(&message)) {
+    hash->Add(Describe(asked->command));
+  } else if (const auto* answer = std::get_if<MemberAnswer>(&message)) {
+    hash->Add(static_cast<std::uint64_t>(answer->code));
   }
 }
 
@@ -82,9 +86,24 @@ void TraceHash::Add(std::string_view bytes) {
 
 SimTransport::~SimTransport() { Stop(); }
 
+void SimTransport::SetPeer(raft::MemberId peer, const std::string& /*address*/) {
+  peers_.insert(peer);
+  if (handler_ != nullptr) {
+    network_->endpoints_[self_].peers.insert(peer);
+    network_->ConnectLater(self_, peer, network_->Delay());
+  }
+}
+
+void SimTransport::RemovePeer(raft::MemberId peer) {
+  peers_.erase(peer);
+  if (handler_ != nullptr) {
+    network_->Forget(self_, peer);
+  }
+}
+
 void SimTransport::Start(Handler* handler, PeerHello self) {
   handler_ = std::make_shared<Handler*>(handler);
-  network_->Up(self_, this, std::move(self));
+  network_->Up(self_, this, std::move(self), peers_);
 }
 
 void SimTransport::SetHello(PeerHello self) { network_->endpoints_[self_].hello = std::move(self); }
@@ -132,6 +151,18 @@ void SimTransport::OnPeerRefused(raft::MemberId peer, std::string_view reason) {
   });
 }
 
+void SimTransport::OnNotMember(raft::MemberId peer, std::string_view reason) {
+  Post([peer, reason = std::string(reason)](Handler* handler) {
+    handler->OnNotMember(peer, reason);
+  });
+}
+
+// At once, as it is asked in the middle of a hello.
+std::optional<std::string> SimTransport::OnStranger(const PeerHello& peer) {
+  return handler_ == nullptr ? std::optional<std::string>("not running")
+                             : (*handler_)->OnStranger(peer);
+}
+
 std::int64_t SimNetwork::Delay() {
   if (options_.tail_millionths > 0 && random_.Uniform(0, 999'999) < options_.tail_millionths) {
     return static_cast<std::int64_t>(
@@ -142,8 +173,12 @@ std::int64_t SimNetwork::Delay() {
                       static_cast<std::uint64_t>(options_.delay_max_ns)));
 }
 
-void SimNetwork::Up(raft::MemberId member, PeerTransport::Handler* handler, PeerHello hello) {
-  endpoints_[member] = {.handler = handler, .hello = std::move(hello), .life = next_life_++};
+void SimNetwork::Up(raft::MemberId member, PeerTransport::Handler* handler, PeerHello hello,
+                    std::set<raft::MemberId> peers) {
+  endpoints_[member] = {.handler = handler,
+                        .hello = std::move(hello),
+                        .life = next_life_++,
+                        .peers = std::move(peers)};
   for (const auto& [other, endpoint] : endpoints_) {
     if (other != member && endpoint.handler != nullptr) {
       ConnectLater(member, other, Delay());
@@ -172,6 +207,38 @@ void SimNetwork::Down(raft::MemberId member) {
   }
 }
 
+void SimNetwork::Forget(raft::MemberId member, raft::MemberId peer) {
+  endpoints_[member].peers.erase(peer);
+  Link& link = links_[Key(member, peer)];
+  if (link.generation != 0) {
+    link.generation = 0;
+    Tell(peer, [member](PeerTransport::Handler* handler) { handler->OnPeerDisconnected(member); });
+    ConnectLater(member, peer, options_.reconnect_ns + 4 * Delay());
+  }
+}
+
+// Whether `to` takes the hello of `from`.
+bool SimNetwork::Known(raft::MemberId to, raft::MemberId from) {
+  if (endpoints_[to].peers.contains(from)) {
+    return true;
+  }
+  const auto refusal = endpoints_[to].handler->OnStranger(endpoints_[from].hello);
+  if (!refusal) {
+    endpoints_[to].peers.insert(from);
+    return true;
+  }
+  Tell(from, [to, reason = *refusal](PeerTransport::Handler* handler) {
+    handler->OnNotMember(to, reason);
+  });
+  if (strangers_.insert(Key(to, from)).second) {
+    loop_->At(loop_->now_ns() + options_.stranger_retry_ns, [this, to, from] {
+      strangers_.erase(Key(to, from));
+      Connect(to, from);
+    });
+  }
+  return false;
+}
+
 // Reaches the member as it is now: not a later life of it.
 void SimNetwork::Tell(raft::MemberId member, std::function<void(PeerTransport::Handler*)> what) {
   const std::uint64_t life = endpoints_[member].life;
@@ -196,6 +263,10 @@ void SimNetwork::Connect(raft::MemberId a, raft::MemberId b) {
   }
   if (cut_.contains({a, b}) || cut_.contains({b, a})) {
     return;  // healing tries again
+  }
+  // Somebody has to dial.
+  if ((!first.peers.contains(b) && !second.peers.contains(a)) || !Known(a, b) || !Known(b, a)) {
+    return;
   }
   link.generation = next_generation_++;
   link.last_ns.clear();

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -43,6 +44,8 @@ class SimTransport final : public PeerTransport, private PeerTransport::Handler 
 
   ~SimTransport() override;
 
+  void SetPeer(raft::MemberId peer, const std::string& address) override;
+  void RemovePeer(raft::MemberId peer) override;
   void Start(Handler* handler, PeerHello self) override;
   void SetHello(PeerHello self) override;
   void Refuse(raft::MemberId peer, std::string_view reason) override;
@@ -54,11 +57,14 @@ class SimTransport final : public PeerTransport, private PeerTransport::Handler 
   void OnPeerConnected(const PeerHello& peer) override;
   void OnPeerDisconnected(raft::MemberId peer) override;
   void OnPeerRefused(raft::MemberId peer, std::string_view reason) override;
+  void OnNotMember(raft::MemberId peer, std::string_view reason) override;
+  std::optional<std::string> OnStranger(const PeerHello& peer) override;
   void Post(std::function<void(Handler*)> what);
 
   SimNetwork* const network_;
   Executor* const core_;
   const raft::MemberId self_;
+  std::set<raft::MemberId> peers_;
   // Empty after Stop: what was posted before reaches nobody.
   std::shared_ptr<Handler*> handler_;
 };
@@ -72,6 +78,8 @@ struct SimNetworkOptions {
   // A link breaks with this chance per message, in millionths; what is under way on it is lost.
   std::uint32_t break_millionths = 0;
   std::int64_t reconnect_ns = 20 * kMs;
+  // Between two attempts of a member that is none for the one it asks.
+  std::int64_t stranger_retry_ns = 500 * kMs;
   // How long a cut goes unnoticed by those who hold the link.
   std::int64_t detect_ns = 1'500 * kMs;
   // Sees each message as it leaves, whatever becomes of it, and may replace it. May be empty.
@@ -107,6 +115,7 @@ class SimNetwork {
     PeerTransport::Handler* handler = nullptr;
     PeerHello hello;
     std::uint64_t life = 0;  // rises with every start
+    std::set<raft::MemberId> peers;
   };
 
   struct Link {
@@ -116,7 +125,10 @@ class SimNetwork {
 
   static Pair Key(raft::MemberId a, raft::MemberId b) { return {std::min(a, b), std::max(a, b)}; }
 
-  void Up(raft::MemberId member, PeerTransport::Handler* handler, PeerHello hello);
+  void Up(raft::MemberId member, PeerTransport::Handler* handler, PeerHello hello,
+          std::set<raft::MemberId> peers);
+  void Forget(raft::MemberId member, raft::MemberId peer);
+  bool Known(raft::MemberId to, raft::MemberId from);
   void Down(raft::MemberId member);
   void Transmit(raft::MemberId from, raft::MemberId to, PeerMessage message);
   void Break(raft::MemberId a, raft::MemberId b, const std::string& refused_by_a);
@@ -130,7 +142,8 @@ class SimNetwork {
   SimRandom random_;
   std::map<raft::MemberId, Endpoint> endpoints_;
   std::map<Pair, Link> links_;
-  std::set<Pair> cut_;  // (from, to)
+  std::set<Pair> cut_;        // (from, to)
+  std::set<Pair> strangers_;  // pairs that will be tried again
   std::uint64_t next_generation_ = 1;
   std::uint64_t delivered_ = 0;
   std::uint64_t next_life_ = 1;

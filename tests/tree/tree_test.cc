@@ -244,6 +244,7 @@ TEST(DigestTest, OnlyTheFullOneNoticesRot) {
 TEST(CodeTest, TheTable) {
   EXPECT_EQ(static_cast<int>(Code::kOk), 0);
   EXPECT_EQ(static_cast<int>(Code::kReplyDropped), 12);
+  EXPECT_EQ(static_cast<int>(Code::kRefused), 13);
   EXPECT_EQ(static_cast<int>(Code::kSessionExpired), 50);
   EXPECT_EQ(NameOf(Code::kNoNode), "NoNode");
   EXPECT_EQ(ActionOf(Code::kNoNode), Action::kAnswer);

@@ -35,6 +35,10 @@ struct Hello {
   8: i32 featureLevelMax,
   /** The caller holds entries, or has met a member that does. */
   9: bool clusterStarted,
+  /** HOST:PORT where the caller takes its peers: how a member that does not know it dials back. */
+  10: string peerAddress,
+  /** Of the configuration in force at the caller; 0: it knows none. */
+  11: i64 configurationIndex,
 }
 
 struct HelloReply {
@@ -53,7 +57,7 @@ enum PeerErrorCode {
   WRONG_CLUSTER_ID = 2,
   /** The caller has dialled another member than it meant to. */
   WRONG_TARGET = 3,
-  /** The caller's id is not in the configuration. */
+  /** The caller's id is not in the configuration: it was removed, or has not been added yet. */
   UNKNOWN_MEMBER = 4,
   /** The id is known with another incarnation: the data directory was lost or swapped. */
   WRONG_INCARNATION = 5,
@@ -231,6 +235,34 @@ struct MemberReport {
   6: conclave_types.Cursor windowBegin,
   7: i32 featureLevelMax,
   8: DiskRoom room = DiskRoom.PLENTY,
+  /** What is wrong with the sender, for people; empty: nothing. */
+  9: string problem,
+}
+
+/** An operator's command about the members, on its way to the leader. */
+struct MemberRequest {
+  /** Names it in the answer; unique at the sender over its restarts. */
+  1: i64 requestId,
+  /** A change of the configuration; UNKNOWN: a transfer of leadership. */
+  2: conclave_types.MemberChangeKind kind,
+  /** Of the change; of a transfer: to whom, 0: the leader chooses. */
+  3: i64 memberId,
+  /** Of the change, if it has one. */
+  4: string peerAddress,
+  /** Of a transfer: who led when the operator asked. */
+  5: i64 leader,
+}
+
+/** NOT_LEADER, UNAVAILABLE and UNKNOWN_OUTCOME: ask again. OK or another code: that is all. */
+struct MemberAnswer {
+  1: i64 requestId,
+  2: conclave_types.ErrorCode code,
+  3: string message,
+  /** Of the entry that holds what was asked for; 0 for a transfer. */
+  4: i64 configurationIndex,
+  /** False: it was so already. */
+  5: bool changed,
+  6: i64 leader,
 }
 
 /** What the state at an entry says of the log up to there. */
@@ -311,6 +343,8 @@ union PeerMessage {
   13: SnapshotOffer snapshotOffer,
   14: SnapshotChunk snapshotChunk,
   15: SnapshotAck snapshotAck,
+  20: MemberRequest memberRequest,
+  21: MemberAnswer memberAnswer,
 }
 
 service Peer {

@@ -52,6 +52,8 @@ enum ErrorCode {
   NOT_SUPPORTED = 11,
   /** A repeated write that was applied at CoordError.zxid; its reply was too large to be kept. */
   REPLY_DROPPED = 12,
+  /** A change of the members that would endanger the cluster; the message says what to do. */
+  REFUSED = 13,
   /** This member does not lead and could not forward. CoordError.leaderHint may name the leader. */
   NOT_LEADER = 20,
   /** No leader, no quorum, starting or stopping. */
@@ -247,6 +249,31 @@ enum MemberRole {
   LEARNER = 4,
 }
 
+/** What a member may do. */
+enum MemberKind {
+  UNKNOWN = 0,
+  /** Counts in majorities. */
+  VOTER = 1,
+  /** Receives the log, and becomes a voter by itself once it has caught up. */
+  LEARNER = 2,
+  /** Receives the log and stays without a vote. */
+  OBSERVER = 3,
+}
+
+/** A change of the members. */
+enum MemberChangeKind {
+  UNKNOWN = 0,
+  /** A new member, with its peer address. */
+  ADD_LEARNER = 1,
+  ADD_OBSERVER = 2,
+  /** Gives a vote to a learner or observer that has caught up. */
+  PROMOTE = 3,
+  REMOVE = 4,
+  /** A member that has lost its disk becomes a learner again, whatever data directory it has. */
+  READMIT = 5,
+  UPDATE_ADDRESS = 6,
+}
+
 /** One member as it describes itself or as another member last heard of it. */
 struct MemberInfo {
   1: i64 id,
@@ -267,4 +294,10 @@ struct MemberInfo {
   11: i64 leader,
   /** Version of its software. */
   12: string version,
+  /** By the configuration in force at the member that answers; UNKNOWN: it is in none. */
+  13: MemberKind kind,
+  /** Of the data directory that the configuration names; 0: none has been met yet. */
+  14: i64 incarnation,
+  /** What is wrong with it and what to do about it, for people; empty: nothing. */
+  15: string problem,
 }

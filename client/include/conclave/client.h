@@ -143,6 +143,15 @@ class Client {
   Result<ClusterStatus> GetClusterStatus(CallOptions options = {});
   void GetClusterStatusAsync(CallOptions options, Callback<ClusterStatus> done);
 
+  // The members as of now. Needs a quorum and no session.
+  Result<MemberList> ListMembers(CallOptions options = {});
+  // For operators. Answered once it is so; repeating what is done already changes nothing and is no
+  // error. kRefused: it would endanger the cluster, and the message says why. kUnknownOutcome: ask
+  // again.
+  Result<MemberChanged> ChangeMember(const MemberChange& change, CallOptions options = {});
+  // 0: the leader chooses. Likewise.
+  Result<LeaderMoved> TransferLeader(std::uint64_t to, CallOptions options = {});
+
   SessionState state() const;
   std::int64_t session_id() const;  // 0 while there is none.
   // Until then the cluster has promised not to end the session, whatever happens to this client or

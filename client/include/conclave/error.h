@@ -41,6 +41,7 @@ enum class Action {
   X(kSequenceGap, 10, kRetryLater, "an earlier write of the session has not arrived")         \
   X(kNotSupported, 11, kAnswer, "not supported")                                              \
   X(kReplyDropped, 12, kAnswer, "applied, but the reply is no longer kept")                   \
+  X(kRefused, 13, kAnswer, "refused: it would endanger the cluster")                          \
   X(kNotLeader, 20, kRetryElsewhere, "this member is not the leader")                         \
   X(kUnavailable, 21, kRetryElsewhere, "no member could take the request")                    \
   X(kOverloaded, 30, kRetryLater, "overloaded, not executed")                                 \

@@ -161,6 +161,43 @@ struct MemberStatus {
   bool reachable = false;  // From the member that answered.
   // How old this knowledge is; 0 for the member that answered. Empty: never heard of.
   std::optional<std::chrono::milliseconds> age;
+  std::string kind;  // "voter", "learner", "observer"; empty: not in the configuration.
+  // Of the data directory that counts; 0: it has not come yet, or not since it was re-admitted.
+  std::uint64_t incarnation = 0;
+  std::string problem;  // What is wrong with it and what to do, for people; empty: nothing.
+};
+
+// The members as the cluster's log has them.
+struct MemberList {
+  std::int64_t configuration_index = 0;  // Of the entry that says so.
+  std::uint64_t leader = 0;              // 0: none known.
+  std::int64_t commit_index = 0;         // What a learner has to reach.
+  std::vector<MemberStatus> members;
+};
+
+enum class MemberChangeKind {
+  kAddLearner = 1,  // Becomes a voter by itself once it has caught up.
+  kAddObserver = 2,
+  kPromote = 3,
+  kRemove = 4,
+  kReadmit = 5,  // It has lost its disk: a learner again, whatever data directory it comes with.
+  kUpdateAddress = 6,
+};
+
+struct MemberChange {
+  MemberChangeKind kind = MemberChangeKind::kAddLearner;
+  std::uint64_t id = 0;
+  std::string peer_address;  // HOST:PORT, of kAdd... and kUpdateAddress; of kReadmit if it moved.
+};
+
+struct MemberChanged {
+  std::int64_t configuration_index = 0;  // Committed.
+  bool changed = false;                  // False: it was so already.
+};
+
+struct LeaderMoved {
+  std::uint64_t leader = 0;
+  bool changed = false;  // False: it led already.
 };
 
 struct ClusterStatus {
