@@ -282,12 +282,26 @@ TEST_F(SnapshotLeader, AMemberThatGetsThereOtherwiseNeedsNoSnapshot) {
 TEST_F(SnapshotLeader, AnAcknowledgementBelowTheStartEndsNoTransfer) {
   FallBehind(3, 10, 2);
   UntilAsked();
-  cluster_.Inject(3, 1, AppendEntriesReply{1, true, {1, 3}, 0, {}, 0, 1003});
+  cluster_.Inject(3, 1, AppendEntriesReply{1, true, {1, 5}, 0, {}, 0, 1003});
   EXPECT_TRUE(Peer(3).snapshotting);
   cluster_.Inject(3, 1, AppendEntriesReply{1, true, {}, 0, {}, 0, 1003});
   EXPECT_TRUE(Peer(3).snapshotting);
   EXPECT_EQ(At(1).counters.stale_acknowledgements, 0U) << "nor is it an error";
   EXPECT_EQ(asked(), 1U);
+}
+
+TEST_F(SnapshotLeader, ARejectionFromBeforeTheSnapshotAsksForNoOther) {
+  FallBehind(3, 10, 2);
+  UntilAsked();
+  cluster_.Settle();
+  Heartbeat();
+  ASSERT_EQ(Peer(3).matchIndex, 13U);
+  Propose();
+  Propose();
+  ASSERT_EQ(Peer(3).nextIndex, 16U);
+  cluster_.Inject(3, 1, AppendEntriesReply{1, false, {}, 14, {1, 3}, 0, 1003});
+  EXPECT_FALSE(Peer(3).snapshotting) << "it has acknowledged what a snapshot could give it";
+  EXPECT_EQ(Peer(3).nextIndex, 14U);
 }
 
 TEST_F(SnapshotLeader, WhatTheDriverSaysOfATransferIsNotBelieved) {

@@ -123,6 +123,7 @@ TEST_F(Receiver, ACheckpointIsDescribedWithTheConfigurationOfItsIndex) {
   Start(log);
   raft_->Step(1, log.Append(1, 8, 8, 7));
   ASSERT_EQ(Take().committed.size(), 7U);
+  raft_->Applied(3);
   EXPECT_EQ(raft_->MetaAt(4), log.Meta(4));
   EXPECT_EQ(raft_->MetaAt(5), log.Meta(5));
   EXPECT_EQ(raft_->MetaAt(7), log.Meta(7));
