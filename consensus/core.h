@@ -180,9 +180,10 @@ class Raft::Core {
   void Reject(MemberId from, const AppendEntries& message);
   void AdvanceCommit(Index index);
   void SendAppends(Leader& leader);
-  void SendEntries(Progress& peer);
+  void SendEntries(Progress& peer, Index through);
   void SendEmptyAppend(Progress& peer);
-  void SendTo(const Leader& leader, Progress& peer);
+  /// Entries up to `through`, news of the commit index, a heartbeat: what is due.
+  void SendTo(const Leader& leader, Progress& peer, Index through);
   AppendEntries MakeAppend(const Progress& peer) const;
 
   // --- Snapshots (snapshot.cc) ---

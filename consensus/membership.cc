@@ -203,7 +203,8 @@ void Raft::Core::SyncPeers(Leader& leader) {
     }
   }
   for (Progress& removed : leader.peers) {
-    leader.departing.push_back({std::move(removed), 2 * options_.election_ticks_max});
+    leader.departing.push_back(
+        {std::move(removed), config().index, 2 * options_.election_ticks_max});
   }
   leader.peers = std::move(peers);
 }

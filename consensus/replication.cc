@@ -39,11 +39,11 @@ void Raft::Core::SendEmptyAppend(Progress& peer) {
   Send(peer.id, MakeAppend(peer));
 }
 
-void Raft::Core::SendEntries(Progress& peer) {
+void Raft::Core::SendEntries(Progress& peer, Index through) {
   if (AwaitsSnapshot(peer)) {
     return;
   }
-  while (peer.reachable && peer.nextIndex <= log_.lastIndex()) {
+  while (peer.reachable && peer.nextIndex <= through) {
     const bool may_send = peer.replicating ? !peer.inflight.Full(options_.inflight_messages_max,
                                                                  options_.inflight_bytes_max)
                                            : !peer.probe_sent;
@@ -51,8 +51,8 @@ void Raft::Core::SendEntries(Progress& peer) {
       return;
     }
     AppendEntries append = MakeAppend(peer);
-    log_.Copy(peer.nextIndex, log_.lastIndex(), options_.append_bytes_max,
-              options_.append_entries_max, append.entries);
+    log_.Copy(peer.nextIndex, through, options_.append_bytes_max, options_.append_entries_max,
+              append.entries);
     if (log_.failure()) {
       return;  // Nothing read from a broken log leaves this member.
     }
@@ -72,9 +72,9 @@ void Raft::Core::SendEntries(Progress& peer) {
   }
 }
 
-void Raft::Core::SendTo(const Leader& leader, Progress& peer) {
+void Raft::Core::SendTo(const Leader& leader, Progress& peer, Index through) {
   peer.snapshot_waits = peer.snapshot_waits && !leader.heartbeat_pending;
-  SendEntries(peer);
+  SendEntries(peer, through);
   const bool commit_news = peer.replicating && peer.reachable && peer.commit_sent < commitIndex_;
   if (leader.heartbeat_pending || commit_news) {
     SendEmptyAppend(peer);
@@ -90,11 +90,11 @@ void Raft::Core::SendAppends(Leader& leader) {
   }
   if (leader.send_pending || leader.heartbeat_pending) {
     for (Progress& peer : leader.peers) {
-      SendTo(leader, peer);
+      SendTo(leader, peer, log_.lastIndex());
     }
     for (Departing& gone : leader.departing) {
       if (!gone.peer.snapshotting) {  // It need not know that much any more.
-        SendTo(leader, gone.peer);
+        SendTo(leader, gone.peer, gone.removal);
       }
     }
   }

@@ -86,7 +86,8 @@ struct ReadRound {
 /// A member that is in the configuration no longer.
 struct Departing {
   Progress peer;
-  std::uint32_t ticks_left = 0;  ///< Once its removal is committed.
+  Index removal = 0;             ///< The entry that removes it, the last it gets.
+  std::uint32_t ticks_left = 0;  ///< Once that is committed.
 };
 
 struct Leader {

@@ -72,6 +72,18 @@ struct Describer {
 
 std::string Describe(const Message& message) { return std::visit(Describer{}, message); }
 
+std::string Words(const IndexedConfiguration& configuration) {
+  std::string words;
+  for (const Member& member : configuration.configuration.members) {
+    words += fmt::format("{}{}{}", words.empty() ? "" : " ", member.id,
+                         member.kind == MemberKind::kVoter     ? ""
+                         : member.kind == MemberKind::kLearner ? " (learner)"
+                                                               : " (observer)");
+    words += member.incarnation == 0 ? " (not met)" : "";
+  }
+  return fmt::format("[{}] of {}", words, configuration.index);
+}
+
 std::string Address(MemberId id) { return fmt::format("host{}:{}", id, 7000 + id); }
 
 // --- Members ---
@@ -490,6 +502,7 @@ std::optional<std::string> Cluster::Converge(int ticks_max) {
                             id, ToString(status.role), status.hardState.currentTerm, status.leader,
                             Name(status.last), status.commitIndex, status.lastApplied,
                             status.hardState.clusterStarted ? "" : ", knows no cluster");
+      states += fmt::format(", members {}", Words(status.configuration));
       for (const PeerStatus& peer : status.peers) {
         states +=
             fmt::format("; {}: match {} next {}{}{}", peer.id, peer.matchIndex, peer.nextIndex,

@@ -54,6 +54,9 @@ struct Transfer {
 /// One line for a message, without numbers that only chance decides.
 std::string Describe(const Message& message);
 
+/// "[1 2 (learner)] of 7": the members, and the entry that says so.
+std::string Words(const IndexedConfiguration& configuration);
+
 /// The peer address that members have in these tests.
 std::string Address(MemberId id);
 

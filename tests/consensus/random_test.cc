@@ -13,14 +13,16 @@
 #include <gmock/gmock.h>
 
 #include "tests/consensus/cluster.h"
+#include "tests/consensus/random_flags.h"
 
 namespace conclave::raft::testing {
-namespace {
 
-std::uint64_t g_first_seed = 1;
-std::uint64_t g_seeds = 150;
-std::uint64_t g_steps = 2000;
-std::uint64_t g_trace = 0;
+RandomFlags& Flags() {
+  static RandomFlags flags;
+  return flags;
+}
+
+namespace {
 
 /// What happened over all seeds: a storm in which nothing happened proves nothing.
 struct Exercised {
@@ -62,7 +64,7 @@ struct Exercised {
 class Storm {
  public:
   explicit Storm(std::uint64_t seed) : random_(seed), cluster_(seed) {
-    if (g_trace != 0) {
+    if (Flags().trace != 0) {
       cluster_.on_event = [](const std::string& what) { fmt::print("{}\n", what); };
     }
     const MemberId sizes[] = {1, 2, 3, 3, 3, 5, 5};
@@ -356,24 +358,24 @@ class Storm {
 
 TEST(RaftRandom, HoldsTheInvariantsAndConverges) {
   Exercised all;
-  for (std::uint64_t seed = g_first_seed; seed < g_first_seed + g_seeds; ++seed) {
+  for (std::uint64_t seed = Flags().first_seed; seed < Flags().first_seed + Flags().seeds; ++seed) {
     Storm storm(seed);
-    const auto wrong = storm.Run(g_steps);
+    const auto wrong = storm.Run(Flags().steps);
     ASSERT_FALSE(wrong) << *wrong << "\nreproduce: raft_random_test --first_seed=" << seed
-                        << " --seeds=1 --steps=" << g_steps;
+                        << " --seeds=1 --steps=" << Flags().steps;
     all.Add(storm.exercised);
   }
   fmt::print(
       "{} seeds: {} elections won, {} entries committed, {} truncations, {} crashes, "
       "{} reads, {} failed reads, {} wrong incarnations, {} quorums lost\n",
-      g_seeds, all.elections, all.committed, all.truncations, all.crashes, all.reads,
+      Flags().seeds, all.elections, all.committed, all.truncations, all.crashes, all.reads,
       all.reads_failed, all.refused_incarnations, all.quorum_lost);
   fmt::print(
       "{} checkpoints, {} snapshots asked for, {} installed, {} of them with the log kept, "
       "{} interrupted, {} refused, {} transfers lost\n",
       all.checkpoints, all.snapshots_asked, all.installs, all.installs_log_kept,
       all.installs_interrupted, all.snapshots_refused, all.transfers_lost);
-  if (g_seeds >= 100) {
+  if (Flags().seeds >= 100) {
     EXPECT_GT(all.elections, 100U);
     EXPECT_GT(all.committed, 1000U);
     EXPECT_GT(all.truncations, 10U);
@@ -395,8 +397,8 @@ TEST(RaftRandom, ASeedDeterminesTheRun) {
   for (std::uint64_t seed = 1; seed <= 10; ++seed) {
     Storm one(seed);
     Storm two(seed);
-    EXPECT_EQ(one.Run(g_steps), std::nullopt);
-    EXPECT_EQ(two.Run(g_steps), std::nullopt);
+    EXPECT_EQ(one.Run(Flags().steps), std::nullopt);
+    EXPECT_EQ(two.Run(Flags().steps), std::nullopt);
     EXPECT_EQ(one.hash(), two.hash()) << "seed " << seed;
     EXPECT_NE(one.hash(), 0U);
   }
@@ -421,11 +423,16 @@ TEST(RaftRandom, NonsenseIsRefused) {
       const MemberId from = random.Uniform(0, 5);
       const Term term = random.Uniform(0, 1) == 0 ? number() : cluster.raft(to).currentTerm();
       Message message;
-      switch (random.Uniform(0, 5)) {
+      switch (random.Uniform(0, 6)) {
         case 0:
-          message = RequestVote{
-              term,     number(), number(), random.Uniform(0, 1) == 1, random.Uniform(0, 1) == 1,
-              number(), number()};
+          message = RequestVote{term,
+                                number(),
+                                number(),
+                                random.Uniform(0, 1) == 1,
+                                random.Uniform(0, 1) == 1,
+                                number(),
+                                number(),
+                                random.Uniform(0, 1) == 1};
           break;
         case 1:
           message = RequestVoteReply{term, random.Uniform(0, 1) == 1, random.Uniform(0, 1) == 1,
@@ -446,6 +453,9 @@ TEST(RaftRandom, NonsenseIsRefused) {
           break;
         case 4:
           message = ReadIndexRequest{term, number()};
+          break;
+        case 5:
+          message = TimeoutNow{number()};
           break;
         default:
           message = ReadIndexReply{term, number(), random.Uniform(0, 1) == 1, number()};
@@ -476,10 +486,10 @@ void ParseRandomFlags(int argc, char** argv) {
       }
     }
   };
-  take("seeds", g_seeds);
-  take("first_seed", g_first_seed);
-  take("steps", g_steps);
-  take("trace", g_trace);
+  take("seeds", Flags().seeds);
+  take("first_seed", Flags().first_seed);
+  take("steps", Flags().steps);
+  take("trace", Flags().trace);
 }
 
 }  // namespace conclave::raft::testing

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <string>
 
@@ -32,7 +33,8 @@ class Scenario {
     words_ = std::istringstream(line);
     std::string verb;
     words_ >> verb;
-    if (!ClusterVerb(verb) && !MemberVerb(verb) && !NetworkVerb(verb) && !SnapshotVerb(verb)) {
+    if (!ClusterVerb(verb) && !MemberVerb(verb) && !ChangeVerb(verb) && !NetworkVerb(verb) &&
+        !SnapshotVerb(verb)) {
       output_.push_back("unknown command");
     }
     if (cluster_.violation()) {
@@ -136,7 +138,9 @@ class Scenario {
       const auto result = cluster_.Propose(id, Word());
       output_.push_back(result ? fmt::format("proposed {}@{}", result->index, result->term)
                         : result.error() == ProposeError::kNotLeader ? "refused: not the leader"
-                                                                     : "refused: too much pending");
+                        : result.error() == ProposeError::kTransferring
+                            ? "refused: handing over"
+                            : "refused: too much pending");
     } else if (verb == "read") {
       if (!cluster_.Read(Id())) {
         output_.push_back("refused: no leader");
@@ -161,6 +165,35 @@ class Scenario {
       }
     } else if (verb == "flush") {
       cluster_.Flush(Id());
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  bool ChangeVerb(const std::string& verb) {
+    static const std::map<std::string, ConfigChange::Kind> kChanges = {
+        {"add-learner", ConfigChange::Kind::kAddLearner},
+        {"add-observer", ConfigChange::Kind::kAddObserver},
+        {"promote", ConfigChange::Kind::kPromote},
+        {"remove", ConfigChange::Kind::kRemove},
+        {"readmit", ConfigChange::Kind::kReadmit}};
+    if (verb == "join") {  // join ID: starts one that is in no configuration
+      cluster_.Add(Id(), {});
+    } else if (const auto change = kChanges.find(verb); change != kChanges.end()) {
+      const MemberId at = Id();  // remove AT ID, ...
+      const auto result = cluster_.Change(at, change->second, Id());
+      output_.push_back(result ? fmt::format("proposed {}@{}", result->index, result->term)
+                               : fmt::format("refused: {}", ToString(result.error())));
+    } else if (verb == "transfer") {  // transfer AT TO
+      const MemberId at = Id();
+      const auto result = cluster_.HandOver(at, Id());
+      if (!result) {
+        output_.push_back(fmt::format("refused: {}", ToString(result.error())));
+      }
+    } else if (verb == "members-of") {
+      const Status status = cluster_.raft(Id()).status();
+      output_.push_back(Words(status.configuration) + (status.removed ? ", removed" : ""));
     } else {
       return false;
     }
