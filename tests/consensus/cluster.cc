@@ -445,6 +445,26 @@ MemberId Cluster::Leader() const {
   return found;
 }
 
+std::string Cluster::States() const {
+  std::string states;
+  for (auto& [id, stuck] : nodes_) {
+    const Status status = stuck.raft->status();
+    states += fmt::format("\n  {} is {} of term {}, leader {}, last {}, commit {}, applied {}{}",
+                          id, ToString(status.role), status.hardState.currentTerm, status.leader,
+                          Name(status.last), status.commitIndex, status.lastApplied,
+                          status.hardState.clusterStarted ? "" : ", knows no cluster");
+    states += fmt::format(", members {}", Words(status.configuration));
+    for (const PeerStatus& peer : status.peers) {
+      states += fmt::format("; {}: match {} next {}{}{}", peer.id, peer.matchIndex, peer.nextIndex,
+                            peer.replicating    ? " replicating"
+                            : peer.snapshotting ? " snapshotting"
+                                                : "",
+                            peer.counted ? "" : " not counted");
+    }
+  }
+  return states;
+}
+
 std::optional<std::string> Cluster::Converge(int ticks_max) {
   Heal();
   for (auto& [id, healed] : nodes_) {
@@ -495,24 +515,7 @@ std::optional<std::string> Cluster::Converge(int ticks_max) {
     return violation();
   }
   if (!done) {
-    std::string states;
-    for (auto& [id, stuck] : nodes_) {
-      const Status status = stuck.raft->status();
-      states += fmt::format("\n  {} is {} of term {}, leader {}, last {}, commit {}, applied {}{}",
-                            id, ToString(status.role), status.hardState.currentTerm, status.leader,
-                            Name(status.last), status.commitIndex, status.lastApplied,
-                            status.hardState.clusterStarted ? "" : ", knows no cluster");
-      states += fmt::format(", members {}", Words(status.configuration));
-      for (const PeerStatus& peer : status.peers) {
-        states +=
-            fmt::format("; {}: match {} next {}{}{}", peer.id, peer.matchIndex, peer.nextIndex,
-                        peer.replicating    ? " replicating"
-                        : peer.snapshotting ? " snapshotting"
-                                            : "",
-                        peer.counted ? "" : " not counted");
-      }
-    }
-    return fmt::format("no agreement within {} ticks{}", ticks_max, states);
+    return fmt::format("no agreement within {} ticks{}", ticks_max, States());
   }
   return std::nullopt;
 }

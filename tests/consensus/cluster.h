@@ -175,6 +175,9 @@ class Cluster {
 
   const std::vector<Packet>& packets() const { return packets_; }
 
+  /// A line for each member.
+  std::string States() const;
+
   /// The member that leads the highest term, 0 if none.
   MemberId Leader() const;
 
