@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -25,8 +26,9 @@ struct Checkpoint {
   std::map<std::string, std::string> rows;
   std::int64_t zxid = 0;
   Digest digest;
-  std::size_t put = 0;   // Rows with a value of the last delta, the state row included.
-  std::size_t gone = 0;  // Rows that the last delta takes away.
+  std::set<std::string> keys;  // Of the last delta.
+  std::size_t put = 0;         // Rows with a value of the last delta, the state row included.
+  std::size_t gone = 0;        // Rows that the last delta takes away.
 
   // Puts a delta over it; checks order, number and bytes on the way.
   void Put(FrozenRows& frozen) {
@@ -34,9 +36,11 @@ struct Checkpoint {
     std::uint64_t count = 0;
     std::uint64_t bytes = 0;
     put = gone = 0;
+    keys.clear();
     frozen.ForEach([&](std::string_view key, std::optional<std::string_view> value) {
       EXPECT_LT(previous, key) << "the keys must ascend";
       previous = key;
+      keys.emplace(key);
       ++count;
       bytes += key.size() + value.value_or("").size();
       if (value.has_value()) {

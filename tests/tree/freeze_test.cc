@@ -176,6 +176,21 @@ TEST_F(FreezeTest, ADeletedZnodeThatCameBackIsOneRow) {
   ExpectRestores();
 }
 
+TEST_F(FreezeTest, AZnodeThatCameBackBeforeTheFreezeAndChangesDuringItIsThereInBoth) {
+  machine.Create(session, "/a", "1");
+  Base();
+  machine.Call(session, Delete{"/a"});
+  machine.Create(session, "/a", "2");
+  Begin();
+  machine.Call(session, SetData{"/a", "3"});
+  End();
+  EXPECT_EQ(DataInRow("/a"), "2");
+  ExpectRestores();
+  checkpoint.Take(machine.state);
+  EXPECT_EQ(DataInRow("/a"), "3");
+  ExpectRestores();
+}
+
 TEST_F(FreezeTest, AZnodeThatCameBackDuringTheFreezeIsGoneInItAndThereInTheNext) {
   machine.Create(session, "/a", "1");
   Base();
@@ -348,6 +363,10 @@ TEST_F(FreezeTest, ADroppedBodyIsARowAgain) {
   EXPECT_EQ(rows.rows.at(ReplyKey(id, 1)), before) << "it was dropped after the freeze";
   rows.Take(small.state);
   EXPECT_TRUE(DecodeReplyRow(ReplyKey(id, 1), rows.rows.at(ReplyKey(id, 1)))->dropped);
+  small.Call(id, Delete{"/x"});
+  rows.Take(small.state);
+  EXPECT_EQ(rows.keys.count(ReplyKey(id, 4)), 1U);
+  EXPECT_EQ(rows.keys.count(ReplyKey(id, 1)), 0U) << "that it was dropped is known";
   Loaded loaded = rows.Load(limits);
   ASSERT_TRUE(loaded.has_value()) << loaded.error().message;
   const std::string retry = EncodeEntry(small.Header(id, 1), tree::Create{"/" + name});

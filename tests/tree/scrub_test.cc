@@ -13,6 +13,7 @@ class ScrubTest : public ::testing::Test {
  protected:
   void SetUp() override {
     session = machine.Open();
+    machine.Create(session, "/a-b");  // Behind all of /a, and before it as bytes.
     for (const char* top : {"/a", "/b", "/c"}) {
       machine.Create(session, top);
       for (int i = 0; i < 10; ++i) {
@@ -40,6 +41,7 @@ class ScrubTest : public ::testing::Test {
     machine.acked[session] = machine.seqs[session] - 2;
     machine.Call(session, SetData{"/a/n" + name, std::string(static_cast<std::size_t>(turn), 'x')});
     machine.Call(session, SetData{"/c/n" + name, "other"});
+    machine.Call(session, SetData{"/a-b", name});
     machine.Create(session, "/a/m" + std::to_string(turn));
     if (turn % 2 == 1) {
       machine.Call(session, Delete{"/a/m" + std::to_string(turn - 1)});
