@@ -172,6 +172,7 @@ class LogStore final : public raft::LogReader {
   // The steps of Write; each adds to `writes` and changes `state` and what is known of batches.
   tl::expected<void, Error> Prepare(const LogBatch& batch, leveldb::WriteBatch* writes,
                                     StoredState* state);
+  tl::expected<void, Error> CheckInstall(const LogBatch& batch, const StoredState& state) const;
   void Reset(const raft::SnapshotMeta& to, leveldb::WriteBatch* writes, StoredState* state);
   tl::expected<void, Error> Truncate(raft::Index from, leveldb::WriteBatch* writes,
                                      StoredState* state);

@@ -7,15 +7,12 @@
 #include <glog/logging.h>
 #include <leveldb/iterator.h>
 
+#include "persist/slices.h"
 #include "persist/snapshot_database.h"
 
 namespace conclave::persist {
 
 namespace {
-
-leveldb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
-
-std::string_view AsView(const leveldb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 tl::unexpected<Error> BadTransfer(const std::string& what) {
   return tl::unexpected(Error{ErrorKind::kTransfer, "A snapshot was received of which " + what});
@@ -231,16 +228,25 @@ tl::expected<void, Error> SnapshotReceiver::Append(std::string_view chunk, std::
 
 tl::expected<std::shared_ptr<SnapshotStore>, Error> SnapshotReceiver::Finish() {
   if (progress_.totals != progress_.source.totals) {
-    // Not to be gone on with.
-    leveldb::WriteBatch writes;
-    writes.Delete(AsSlice(kProgressKey));
-    if (auto committed = builder_->db_->Commit(&writes); !committed) {
-      return tl::unexpected(committed.error());
-    }
-    return BadTransfer(fmt::format("{} rows came instead of {}, or not the ones announced",
-                                   progress_.totals.rows, progress_.source.totals.rows));
+    return Abandon(fmt::format("{} rows came instead of {}, or not the ones announced",
+                               progress_.totals.rows, progress_.source.totals.rows));
   }
-  return builder_->Complete(progress_.source);
+  auto completed = builder_->Complete(progress_.source);
+  if (!completed && completed.error().kind == ErrorKind::kDamaged) {
+    // Rot in what does not count yet is no harm to this member.
+    return Abandon("the copy here has gone bad: " + completed.error().message);
+  }
+  return completed;
+}
+
+// What is there is not to be gone on with.
+tl::unexpected<Error> SnapshotReceiver::Abandon(const std::string& why) {
+  leveldb::WriteBatch writes;
+  writes.Delete(AsSlice(kProgressKey));
+  if (auto committed = builder_->db_->Commit(&writes); !committed) {
+    return tl::unexpected(committed.error());
+  }
+  return BadTransfer(why);
 }
 
 }  // namespace conclave::persist

@@ -90,6 +90,7 @@ class SnapshotReceiver {
  private:
   friend class SnapshotGenerations;
   SnapshotReceiver(std::unique_ptr<SnapshotBuilder> builder, TransferProgress progress);
+  tl::unexpected<Error> Abandon(const std::string& why);
   /// Goes on with what lies in the directory; an error if nothing of use does.
   static tl::expected<std::unique_ptr<SnapshotReceiver>, Error> Resume(
       const SnapshotOptions& options, std::uint64_t generation);

@@ -98,13 +98,26 @@ tl::expected<std::shared_ptr<SnapshotStore>, Error> SnapshotGenerations::Checkpo
       return nullptr;
     }
   }
+  auto built = Build(store.get(), meta, digest, changes);
+  if (CONCLAVE_MUTANT(27) && built && store != nullptr) {
+    RemoveGeneration(options_.env, options_.disk, store->database().path());
+  }
+  return built;
+}
+
+tl::expected<std::shared_ptr<SnapshotStore>, Error> SnapshotGenerations::Build(
+    const raft::SnapshotMeta& meta, std::string_view digest, const RowSource& rows) const {
+  return Build(nullptr, meta, digest, rows);
+}
+
+tl::expected<std::shared_ptr<SnapshotStore>, Error> SnapshotGenerations::Build(
+    const SnapshotStore* old, const raft::SnapshotMeta& meta, std::string_view digest,
+    const RowSource& changes) const {
   auto builder = NewBuilder();
   if (!builder) {
     return tl::unexpected(builder.error());
   }
-  return (*builder)->Merge(store.get(), changes).and_then([&] {
-    return (*builder)->Finish(meta, digest);
-  });
+  return (*builder)->Merge(old, changes).and_then([&] { return (*builder)->Finish(meta, digest); });
 }
 
 tl::expected<std::unique_ptr<SnapshotReceiver>, Error> SnapshotGenerations::Receive(

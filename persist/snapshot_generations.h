@@ -49,6 +49,11 @@ class SnapshotGenerations {
                                                                  std::string_view digest,
                                                                  const RowSource& changes);
 
+  /// A new generation of exactly these rows, complete on return; the current one plays no part.
+  tl::expected<std::shared_ptr<SnapshotStore>, Error> Build(const raft::SnapshotMeta& meta,
+                                                            std::string_view digest,
+                                                            const RowSource& rows) const;
+
   /// Begins to receive `source`, or goes on where an earlier attempt stopped, also one before a
   /// crash. An unfinished transfer of something else is discarded. REQUIRES: no other receiver is
   /// alive.
@@ -67,6 +72,10 @@ class SnapshotGenerations {
   tl::expected<std::vector<std::uint64_t>, Error> List() const;
   tl::expected<void, Error> CleanUp(std::uint64_t current);
   tl::expected<std::unique_ptr<SnapshotBuilder>, Error> NewBuilder() const;
+  tl::expected<std::shared_ptr<SnapshotStore>, Error> Build(const SnapshotStore* old,
+                                                            const raft::SnapshotMeta& meta,
+                                                            std::string_view digest,
+                                                            const RowSource& changes) const;
 
   const SnapshotOptions options_;
   std::uint64_t unfinished_ = 0;  // a generation that was being received, here or before a restart

@@ -11,6 +11,7 @@
 #include <leveldb/write_batch.h>
 
 #include "persist/data_directory.h"
+#include "persist/slices.h"
 #include "persist/snapshot_database.h"
 
 namespace conclave::persist {
@@ -18,10 +19,6 @@ namespace conclave::persist {
 namespace {
 
 constexpr std::string_view kNamePrefix = "snapshot-";
-
-leveldb::Slice AsSlice(std::string_view text) { return {text.data(), text.size()}; }
-
-std::string_view AsView(const leveldb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // Turns changes into one batch, and keeps the totals.
 class Delta {

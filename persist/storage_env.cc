@@ -76,7 +76,8 @@ class StorageEnv::File final : public leveldb::WritableFile {
     } else {
       status = WriteOut();
       if (status.ok()) {
-        status = env_->Note(disk_file_->Sync());
+        status = disk_file_->Sync();
+        status = CONCLAVE_MUTANT(29) ? leveldb::Status::OK() : env_->Note(status);
       }
     }
     if (status.ok() && env_->options_.on_sync) {
@@ -309,7 +310,8 @@ leveldb::Status StorageEnv::Note(leveldb::Status status) {
 }
 
 leveldb::Status StorageEnv::SyncDirectoryOf(const std::string& name) {
-  return disk_ == nullptr ? leveldb::Status::OK() : disk_->SyncDirectory(DirectoryOf(name));
+  return disk_ == nullptr || CONCLAVE_MUTANT(28) ? leveldb::Status::OK()
+                                                 : disk_->SyncDirectory(DirectoryOf(name));
 }
 
 std::uint64_t StorageEnv::Now() const {

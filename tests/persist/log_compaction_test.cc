@@ -260,7 +260,7 @@ TEST_F(Compaction, ASnapshotThatDoesNotBelongToTheLogIsDamage) {
   EXPECT_THAT(refusal(meta), HasSubstr("ends at entry 26")) << "beyond what was durable";
   meta = sound;
   meta.last.term = 2;
-  EXPECT_THAT(refusal(meta), HasSubstr("is of term 1 here"));
+  EXPECT_THAT(refusal(meta), HasSubstr("another entry here"));
   meta = sound;
   ++meta.chain;
   refusal(meta);
@@ -271,6 +271,25 @@ TEST_F(Compaction, ASnapshotThatDoesNotBelongToTheLogIsDamage) {
   meta = sound;
   meta.configuration = {1, Members(2)};
   EXPECT_THAT(refusal(meta), HasSubstr("another configuration"));
+}
+
+TEST_F(Compaction, AnInstallThatEndsInAnotherEntryIsRefused) {
+  ASSERT_NO_FATAL_FAILURE(Append(5, 5));
+  LogBatch batch = Install(1, 20);
+  ++batch.install->meta.chain;
+  const auto written = store_->Write(batch);
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().kind, ErrorKind::kDamaged);
+  EXPECT_THAT(written.error().message, HasSubstr("another entry here"));
+  Reopen();
+  ASSERT_EQ(Difference(store_.get(), model_), "") << "nothing of it was written";
+  // The same for an entry that comes in the same write.
+  LogBatch more = model_.Append("more");
+  more.install = LogBatch::Install{1, {more.append.front().id(), 1, {}}};
+  EXPECT_FALSE(store_->Write(more));
+  Reopen();
+  more.install->meta.chain = more.append.front().chain;
+  ASSERT_NO_FATAL_FAILURE(Write(more));
 }
 
 using CompactionDeathTest = Compaction;
