@@ -92,6 +92,8 @@ void AddLog(std::vector<MetricFamily>& page, const server::Status& s) {
   Gauge(page, "conclave_log_bytes", "Size of the log.", s.log_bytes);
   Gauge(page, "conclave_log_bytes_max", "Size of the log at which writes are refused.",
         s.log_bytes_max);
+  Gauge(page, "conclave_log_first_index", "First index of the log; what lies before is compacted.",
+        s.log_first_index);
   Count(page, "conclave_log_syncs_total", "Synced writes of the log.", c.log_syncs);
   Count(page, "conclave_log_entries_total", "Entries written to the log.", c.log_entries);
   Count(page, "conclave_log_written_bytes_total", "Bytes of entries written to the log.",
@@ -101,6 +103,36 @@ void AddLog(std::vector<MetricFamily>& page, const server::Status& s) {
   Count(page, "conclave_proposed_entries_total", "Entries in these batches.", c.proposed_entries);
   Count(page, "conclave_entries_applied_total", "Entries applied by the state machine.",
         c.entries_applied);
+}
+
+void AddCheckpoints(std::vector<MetricFamily>& page, const server::Status& s) {
+  const server::Counters& c = s.counters;
+  Gauge(page, "conclave_checkpoint_index", "Index of the newest checkpoint.", s.checkpoint.index);
+  Gauge(page, "conclave_checkpoint_age_seconds",
+        "Since the newest checkpoint was taken, or since the start.",
+        static_cast<double>(s.checkpoint.age_ms) / 1e3);
+  Gauge(page, "conclave_checkpoint_generation", "Database that holds the newest checkpoint.",
+        s.checkpoint.generation);
+  Gauge(page, "conclave_checkpoint_dirty_bytes", "Bytes of the state that changed since.",
+        s.checkpoint.dirty_bytes);
+  Gauge(page, "conclave_snapshots_sending", "Members that are being sent a snapshot.",
+        s.snapshots_sending);
+  Count(page, "conclave_checkpoints_total", "Checkpoints taken.", c.checkpoints);
+  Count(page, "conclave_checkpoint_rows_total", "Rows written in them.", c.checkpoint_rows);
+  Count(page, "conclave_checkpoint_written_bytes_total", "Bytes of these.", c.checkpoint_bytes);
+  Count(page, "conclave_snapshots_sent_total", "Snapshots that a peer has installed.",
+        c.snapshots_sent);
+  Count(page, "conclave_snapshots_failed_total", "Transfers to peers that ended otherwise.",
+        c.snapshots_failed);
+  Count(page, "conclave_snapshot_sent_bytes_total", "Bytes of rows sent to peers.",
+        c.snapshot_bytes_sent);
+  Count(page, "conclave_snapshots_installed_total", "Snapshots installed here.",
+        c.snapshots_installed);
+  Count(page, "conclave_snapshots_refused_total",
+        "Snapshots that were complete and not what was offered.", c.snapshots_refused);
+  Count(page, "conclave_snapshot_chunks_refused_total",
+        "Chunks that were damaged, out of order or of another time.", c.snapshot_chunks_refused);
+  Count(page, "conclave_scrubs_total", "Passes of the scrub over the whole state.", c.scrubs);
 }
 
 void AddRequests(std::vector<MetricFamily>& page, const server::Status& s) {
@@ -231,6 +263,7 @@ std::string Metrics::Render(const server::Status& status, const WireCounts& wire
   page.push_back(std::move(build));
   AddConsensus(page, status);
   AddLog(page, status);
+  AddCheckpoints(page, status);
   AddRequests(page, status);
   AddSessions(page, status);
   AddWire(page, wire);

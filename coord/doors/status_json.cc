@@ -74,7 +74,27 @@ nlohmann::ordered_json CountersJson(const server::Counters& c) {
           {"polls_answered", c.polls_answered},
           {"polls_dropped", c.polls_dropped},
           {"digests_compared", c.digests_compared},
-          {"digest_mismatches", c.digest_mismatches}};
+          {"digest_mismatches", c.digest_mismatches},
+          {"scrubs", c.scrubs},
+          {"checkpoints", c.checkpoints},
+          {"checkpoint_rows", c.checkpoint_rows},
+          {"checkpoint_bytes", c.checkpoint_bytes},
+          {"snapshots_begun", c.snapshots_begun},
+          {"snapshots_sent", c.snapshots_sent},
+          {"snapshots_failed", c.snapshots_failed},
+          {"snapshot_chunks_sent", c.snapshot_chunks_sent},
+          {"snapshot_bytes_sent", c.snapshot_bytes_sent},
+          {"snapshots_installed", c.snapshots_installed},
+          {"snapshots_resumed", c.snapshots_resumed},
+          {"snapshots_refused", c.snapshots_refused},
+          {"snapshot_chunks_stored", c.snapshot_chunks_stored},
+          {"snapshot_chunks_refused", c.snapshot_chunks_refused}};
+}
+
+nlohmann::ordered_json CheckpointJson(const server::CheckpointStatus& c) {
+  return {{"index", c.index},     {"generation", c.generation}, {"age_ms", c.age_ms},
+          {"rows", c.rows},       {"bytes", c.bytes},           {"duration_ms", c.duration_ms},
+          {"running", c.running}, {"dirty_rows", c.dirty_rows}, {"dirty_bytes", c.dirty_bytes}};
 }
 
 }  // namespace
@@ -105,6 +125,10 @@ std::string StatusJson(const server::Status& s) {
                                  {"reads_pending", s.reads_pending},
                                  {"log_bytes", s.log_bytes},
                                  {"log_bytes_max", s.log_bytes_max},
+                                 {"log_first_index", s.log_first_index},
+                                 {"checkpoint", CheckpointJson(s.checkpoint)},
+                                 {"snapshots_sending", s.snapshots_sending},
+                                 {"snapshot_receiving", s.snapshot_receiving},
                                  {"free_bytes", s.free_bytes},
                                  {"leader_heard_ms", s.leader_heard_ms},
                                  {"configuration_index", s.configuration_index}};

@@ -53,10 +53,11 @@ std::size_t Applier::RunSlice(std::size_t entries_max) {
 
 void Applier::Hold() { held_ = true; }
 
-void Applier::Replace(std::unique_ptr<tree::StateMachine> machine, const raft::SnapshotMeta& meta) {
+std::unique_ptr<tree::StateMachine> Applier::Replace(std::unique_ptr<tree::StateMachine> machine,
+                                                     const raft::SnapshotMeta& meta) {
   CHECK_GT(meta.last.index, applied_) << "state never goes back";
   held_ = false;
-  machine_ = std::move(machine);
+  machine_.swap(machine);
   applied_ = meta.last.index;
   while (!waiting_.empty() && waiting_.front().index <= applied_) {
     waiting_.pop_front();
@@ -64,6 +65,7 @@ void Applier::Replace(std::unique_ptr<tree::StateMachine> machine, const raft::S
   if (observer_ != nullptr) {
     observer_->OnInstalled(meta.last.index, meta.last.term, meta.chain, digest());
   }
+  return machine;
 }
 
 std::uint64_t Applier::digest() const {

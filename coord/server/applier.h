@@ -52,8 +52,9 @@ class Applier {
 
   // A snapshot takes the place of what waits: nothing is applied until Replace.
   void Hold();
-  // The state after `meta.last`. REQUIRES: that lies behind applied().
-  void Replace(std::unique_ptr<tree::StateMachine> machine, const raft::SnapshotMeta& meta);
+  // The state after `meta.last`; returns the one before. REQUIRES: that lies behind applied().
+  [[nodiscard]] std::unique_ptr<tree::StateMachine> Replace(
+      std::unique_ptr<tree::StateMachine> machine, const raft::SnapshotMeta& meta);
 
   [[nodiscard]] raft::Index applied() const { return applied_; }
 

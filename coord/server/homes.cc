@@ -23,12 +23,29 @@ tree::DrainLimits LimitsOf(const PollRequest& request) {
 
 }  // namespace
 
-Homes::Homes(Links links, const tree::WatchHubOptions& options)
-    : links_(std::move(links)), hub_(options, 0) {}
+Homes::Homes(Links links, const tree::WatchHubOptions& options, std::int64_t applied)
+    : links_(std::move(links)), hub_(options, applied), applied_(applied) {}
 
 void Homes::Apply(std::int64_t zxid, std::vector<tree::Change> changes) {
   applied_ = zxid;
   for (const std::int64_t session : hub_.Apply(zxid, std::move(changes))) {
+    woken_.insert(session);
+  }
+}
+
+void Homes::Jump(std::int64_t zxid, const std::function<bool(std::int64_t session)>& alive,
+                 const Failure& why) {
+  applied_ = zxid;
+  std::vector<std::int64_t> ended;
+  for (const auto& [session, home] : homes_) {
+    if (!alive(session)) {
+      ended.push_back(session);
+    }
+  }
+  for (const std::int64_t session : ended) {
+    End(session, why);
+  }
+  for (const std::int64_t session : hub_.Jump(zxid)) {
     woken_.insert(session);
   }
 }

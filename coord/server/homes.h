@@ -43,7 +43,9 @@ class Homes {
     std::function<void(std::function<void()>)> deliver;
   };
 
-  Homes(Links links, const tree::WatchHubOptions& options);
+  // `applied`: the zxid of the state that this member starts from; what came before is not
+  // remembered.
+  Homes(Links links, const tree::WatchHubOptions& options, std::int64_t applied);
   Homes(const Homes&) = delete;
   Homes& operator=(const Homes&) = delete;
   ~Homes() = default;
@@ -52,6 +54,11 @@ class Homes {
 
   // The changes of an applied entry: matched and queued within this call.
   void Apply(std::int64_t zxid, std::vector<tree::Change> changes);
+  // The state was replaced by one at `zxid`, and what happened in between is not known here: every
+  // session is told to resync, with those who know (rule 5); those that are not alive any more end
+  // with `why`.
+  void Jump(std::int64_t zxid, const std::function<bool(std::int64_t session)>& alive,
+            const Failure& why);
   // The session has ended: its watches go, its polls are answered with `why`.
   void End(std::int64_t session, const Failure& why);
   // Answers parked polls that have events by now, or whose zxid is applied.
@@ -110,7 +117,7 @@ class Homes {
 
   const Links links_;
   tree::WatchHub hub_;
-  std::int64_t applied_ = 0;
+  std::int64_t applied_;
   std::map<std::int64_t, Home> homes_;
   std::set<std::int64_t> woken_;
   std::multiset<std::pair<std::int64_t, std::int64_t>> wakes_;  // zxid, session; per parked poll

@@ -72,7 +72,8 @@ struct LogWriter::Shared : std::enable_shared_from_this<LogWriter::Shared> {
       if (next.durable) {
         written->durable.push_back(std::move(next.durable));
       }
-    } while (!waiting.empty() && bytes < kWriteBytesMax);
+      // An install begins a write: what comes before it may be of the log that it empties.
+    } while (!waiting.empty() && bytes < kWriteBytesMax && !waiting.front().batch.install);
     written->entries = batch->append.size();
     for (const raft::Entry& entry : batch->append) {
       written->bytes += entry.data_bytes();

@@ -53,6 +53,9 @@ class ReadPath {
   void OnReadReady(const raft::ReadReady& ready);
   void OnReadFailed(raft::ReadId id);
 
+  // The state was replaced; OnApplied follows.
+  void SetSessions(const tree::Sessions* sessions) { sessions_ = sessions; }
+
   // State moved on to this index.
   void OnApplied(std::int64_t applied);
 
@@ -78,7 +81,7 @@ class ReadPath {
   [[nodiscard]] bool SeqApplied(const Condition& condition) const;
 
   raft::Raft* const raft_;
-  const tree::Sessions* const sessions_;
+  const tree::Sessions* sessions_;
   Counters* const counters_;
   Id next_ = 1;
   std::int64_t applied_ = 0;

@@ -25,6 +25,7 @@ Server::Core::Core(Options options, Seams seams)
     : options_(std::move(options)),
       seams_(std::move(seams)),
       scope_(seams_.core),
+      background_(seams_.core, seams_.background),
       expiry_(ExpiryOptions(options_)),
       audit_(options_.id, options_.digest_interval) {
   const auto valid = options_.Validate();
@@ -60,8 +61,13 @@ tl::expected<void, std::string> Server::Core::Start() {
     LOG(WARNING) << "log.torn_tail_cut file=" << store_->repair().file;
   }
 
+  auto loaded = LoadState();
+  if (!loaded) {
+    return tl::unexpected(std::move(loaded.error()));
+  }
   started_ = true;
   started_ns_ = NowNs();
+  scrubbed_ns_ = started_ns_;
   leaderless_since_ns_ = started_ns_;
   applier_ = std::make_unique<Applier>(
       &counters_, seams_.observer,
@@ -70,18 +76,28 @@ tl::expected<void, std::string> Server::Core::Start() {
                       .passed =
                           [this](const raft::Entry& entry) {
                             homes_->Apply(static_cast<std::int64_t>(entry.index), {});
+                            checkpointer_->NoteApplied(entry.index, raft::EntryBytes(entry));
                           },
                       .fatal = [this](std::string_view reason) { Fatal(reason); }},
-      std::make_unique<tree::StateMachine>(), 0);
-  BuildRaft(store_->TakeRestored());
+      std::move(loaded->machine), loaded->restored.lastApplied);
+  if (loaded->meta && seams_.observer != nullptr) {
+    seams_.observer->OnInstalled(loaded->meta->last.index, loaded->meta->last.term,
+                                 loaded->meta->chain, applier_->digest());
+  }
+  const LogTail tail(loaded->restored.start.index, loaded->restored.last.index,
+                     store_->log_bytes());
+  BuildRaft(std::move(loaded->restored));
   BuildPaths();
+  BuildSnapshots(tail, applier_->applied());
+  CountTimeouts();
   OnConfiguration(driver_->raft().status().configuration);
   WarnOfFlags();
   hello_ = Hello();
   seams_.transport->Start(this, hello_);
   LOG(INFO) << "server.started member=" << options_.id
             << " incarnation=" << store_->identity().incarnation
-            << " log_last=" << store_->last_index();
+            << " log_first=" << store_->first_index() << " log_last=" << store_->last_index()
+            << " checkpoint=" << applier_->applied();
   CheckRoom(true);
   scope_.PostAfter(options_.tick_ms * kNsPerMs, [this] { Tick(); });
   SchedulePump();
@@ -117,6 +133,9 @@ void Server::Core::BuildRaft(raft::Restored restored) {
               [this](std::vector<raft::Entry> entries) { applier_->Add(std::move(entries)); },
           .read_ready = [this](const raft::ReadReady& ready) { reads_->OnReadReady(ready); },
           .read_failed = [this](raft::ReadId id) { reads_->OnReadFailed(id); },
+          .installing = [this](const raft::SnapshotMeta& meta) { return Installing(meta); },
+          .installed = [this](const raft::SnapshotMeta& meta) { Installed(meta); },
+          .send_snapshot = [this](raft::MemberId peer) { SendSnapshot(peer); },
           .fatal = [this](std::string_view reason) { Fatal(reason); }});
   driver_->SetLog(std::make_unique<LogWriter>(
       store_.get(), LogWriter::Links{.core = seams_.core,
@@ -154,6 +173,7 @@ void Server::Core::BuildPaths() {
       seams_.random->Next() << 32U);
   reads_ =
       std::make_unique<ReadPath>(&driver_->raft(), &applier_->machine().sessions(), &counters_);
+  reads_->OnApplied(static_cast<std::int64_t>(applier_->applied()));
 
   tree::WatchHubOptions hub;
   hub.window_bytes_max = options_.watch_window_bytes;
@@ -167,7 +187,7 @@ void Server::Core::BuildPaths() {
                    .timeout_ms = [this](std::int64_t session) { return SessionTimeoutMs(session); },
                    .elsewhere = [this](tree::Cursor cursor) { return Elsewhere(cursor); },
                    .deliver = [this](std::function<void()> reply) { Deliver(std::move(reply)); }},
-      hub);
+      hub, static_cast<std::int64_t>(applier_->applied()));
 }
 
 PeerHello Server::Core::Hello() const {
@@ -205,6 +225,7 @@ void Server::Core::Stop(std::function<void()> done) {
   stop_done_ = std::move(done);
   stop_deadline_ns_ = NowNs() + options_.stop_drain_ms * kNsPerMs;
   homes_->DropPolls(MakeFailure(tree::Code::kUnavailable, "this member is stopping"));
+  sender_->StopAll();
   membership_->FailAll("this member is stopping");
   if (driver_->raft().is_leader()) {
     const auto handing_over = driver_->raft().TransferLeadership(0);
@@ -227,7 +248,7 @@ void Server::Core::ContinueStop() {
     reads_->FailAll(tree::Code::kUnavailable, why);
     writes_->FailAll(why);
   }
-  if (!driver_->writing() && outbox_.empty() && !stopped_) {
+  if (!driver_->writing() && background_.idle() && outbox_.empty() && !stopped_) {
     FinishStop();
   }
 }
@@ -300,6 +321,8 @@ void Server::ChangeMembers(std::string identity, MemberCommand command, std::int
 Status Server::status() const { return core_->MakeStatus(); }
 
 bool Server::ready() const { return core_->UnreadyReason().empty(); }
+
+void Server::Checkpoint(std::function<void()> done) { core_->Checkpoint(std::move(done)); }
 
 void Server::InjectRotForTest() { core_->InjectRot(); }
 

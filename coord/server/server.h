@@ -93,6 +93,10 @@ class Server {
   // Takes requests: cheap, for readiness and for doors that shed load.
   [[nodiscard]] bool ready() const;
 
+  // Takes a checkpoint of what is applied by now; `done` once it is durable, perhaps at once. Not
+  // called if this member ends before.
+  void Checkpoint(std::function<void()> done);
+
   // For tests of rule 15: the state of this member differs from now on, as if memory had rotted.
   void InjectRotForTest();
 

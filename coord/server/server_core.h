@@ -4,8 +4,8 @@
 // are spread over files by what they are about: server.cc (start, stop), server_turn.cc (a turn of
 // the loop: consensus, apply, time), server_room.cc (what a full disk refuses), server_peers.cc
 // (links to peers, digests, reports), server_members.cc (who belongs to the cluster),
-// server_sessions.cc (who is alive), server_calls.cc and server_watches.cc (what doors ask),
-// server_status.cc (looks).
+// server_sessions.cc (who is alive), server_snapshots.cc (the state on disk), server_calls.cc and
+// server_watches.cc (what doors ask), server_status.cc (looks).
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,8 @@
 #include <vector>
 
 #include "coord/server/applier.h"
+#include "coord/server/background.h"
+#include "coord/server/checkpointer.h"
 #include "coord/server/digest_audit.h"
 #include "coord/server/homes.h"
 #include "coord/server/membership.h"
@@ -29,9 +31,12 @@
 #include "coord/server/session_expiry.h"
 #include "coord/server/session_lanes.h"
 #include "coord/server/session_touch.h"
+#include "coord/server/snapshot_receiver.h"
+#include "coord/server/snapshot_sender.h"
 #include "coord/server/task_scope.h"
 #include "coord/server/write_path.h"
 #include "persist/log_store.h"
+#include "persist/snapshot_generations.h"
 
 namespace conclave::server {
 
@@ -71,6 +76,9 @@ class Server::Core final : public PeerTransport::Handler {
   [[nodiscard]] Status MakeStatus() const;
   // Empty if this member takes requests, else why not.
   [[nodiscard]] std::string UnreadyReason() const;
+
+  // --- server_snapshots.cc ---
+  void Checkpoint(std::function<void()> done);
 
   void InjectRot() { applier_->InjectRot(); }
 
@@ -120,6 +128,26 @@ class Server::Core final : public PeerTransport::Handler {
   void Fatal(std::string_view reason);
   void ContinueStop();
   void FinishStop();
+
+  // --- server_snapshots.cc ---
+
+  // What a member begins with.
+  struct Loaded {
+    std::unique_ptr<tree::StateMachine> machine;
+    raft::Restored restored;
+    std::optional<raft::SnapshotMeta> meta;  // of the checkpoint, if there is one
+  };
+
+  tl::expected<Loaded, std::string> LoadState();
+  void BuildSnapshots(const LogTail& tail, raft::Index checkpoint);
+  std::string RefuseSnapshot() const;
+  void SendSnapshot(raft::MemberId peer);
+  std::uint64_t Installing(const raft::SnapshotMeta& meta);
+  void Installed(const raft::SnapshotMeta& meta);
+  void Resync();
+  void CountTimeouts();
+  void EndNeedlessTransfers();
+  void Scrub(std::int64_t now_ns);
 
   // --- server_turn.cc ---
   void SchedulePump();
@@ -210,10 +238,15 @@ class Server::Core final : public PeerTransport::Handler {
   const Seams seams_;
 
   TaskScope scope_;
+  Background background_;
   Counters counters_;
   std::unique_ptr<persist::LogStore> store_;
+  std::unique_ptr<persist::SnapshotGenerations> generations_;
   std::unique_ptr<RaftDriver> driver_;
   std::unique_ptr<Applier> applier_;
+  std::unique_ptr<Checkpointer> checkpointer_;
+  std::unique_ptr<SnapshotSender> sender_;
+  std::unique_ptr<SnapshotReceiver> receiver_;
   std::unique_ptr<WritePath> writes_;
   std::unique_ptr<ReadPath> reads_;
   std::unique_ptr<Homes> homes_;
@@ -265,6 +298,8 @@ class Server::Core final : public PeerTransport::Handler {
   std::int64_t next_bucket_ns_ = 0;
   std::int64_t next_report_ns_ = 0;
   std::int64_t next_publish_ns_ = 0;
+  std::int64_t scrubbed_ns_ = 0;  // when Scrub was called last
+  double scrub_due_ = 0;          // rows that it owes
   std::int64_t next_hand_over_ns_ = 0;
 };
 

@@ -42,6 +42,12 @@ void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {
     touch_.Confirmed(ack->batch, ack->over);
   } else if (auto* digest = std::get_if<DigestReport>(&message)) {
     OnDigest(from, *digest);
+  } else if (auto* offer = std::get_if<SnapshotOffer>(&message)) {
+    receiver_->OnOffer(from, *offer);
+  } else if (auto* chunk = std::get_if<SnapshotChunk>(&message)) {
+    receiver_->OnChunk(from, std::move(*chunk));
+  } else if (const auto* snapshot_ack = std::get_if<SnapshotAck>(&message)) {
+    sender_->OnAck(from, *snapshot_ack, NowNs());
   } else if (auto* report = std::get_if<MemberReport>(&message)) {
     if (auto at = peers_.find(from); at != peers_.end()) {
       at->second.report = std::move(*report);
@@ -120,6 +126,8 @@ void Server::Core::OnPeerDisconnected(raft::MemberId peer) {
   }
   at->second.connected = false;
   driver_->PeerDown(peer);
+  sender_->PeerDown(peer);
+  receiver_->PeerDown(peer);
   membership_->OnDisconnected(peer);
   SchedulePump();
 }
@@ -136,6 +144,8 @@ void Server::Core::OnPeerRefused(raft::MemberId peer, std::string_view reason) {
   at->second.refused = reason;
   at->second.connected = false;
   driver_->PeerDown(peer);
+  sender_->PeerDown(peer);
+  receiver_->PeerDown(peer);
   SchedulePump();
 }
 

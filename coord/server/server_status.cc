@@ -103,6 +103,10 @@ Status Server::Core::MakeStatus() const {
   status.write_bytes_pending = admitted_bytes_;
   status.reads_pending = reads_->pending();
   status.log_bytes = store_->log_bytes();
+  status.log_first_index = store_->first_index();
+  status.checkpoint = checkpointer_->status();
+  status.snapshots_sending = sender_->running();
+  status.snapshot_receiving = receiver_->receiving();
   status.free_bytes = free_bytes_;
   if (const auto heard_ns = driver_->leader_heard_ns()) {
     status.leader_heard_ms = (NowNs() - *heard_ns) / kNsPerMs;

@@ -48,6 +48,7 @@ void Server::Core::Pump() {
       seams_.metrics->Observe(Timing::kApplySlice, NowNs() - begun_ns);
     }
   }
+  checkpointer_->Turn();
   homes_->Wake();
   if (stopping_) {
     ContinueStop();
@@ -79,6 +80,8 @@ void Server::Core::Tick() {
   writes_->Expire(now_ns, leaderless);
   reads_->Expire(now_ns, leaderless);
   homes_->Tick(now_ns);
+  sender_->Tick(now_ns);
+  Scrub(now_ns);
   membership_->Tick(now_ns);
   if (now_ns >= next_touch_ns_) {
     next_touch_ns_ = now_ns + options_.touch_interval_ms * kNsPerMs;
@@ -96,6 +99,7 @@ void Server::Core::Tick() {
     Report();
     PublishSelf();
     CheckUndecided(now_ns);
+    EndNeedlessTransfers();
     CheckOutside();
     SweepPeers(now_ns);
   }
@@ -146,6 +150,9 @@ void Server::Core::OnRoleChanged(const raft::RoleChange& change) {
   } else if (!leads) {
     expiry_.Follow();
   }
+  if (other) {
+    sender_->StopAll();
+  }
   if (other && leader_ != 0) {
     touch_.Requeue();
     writes_->Resend();
@@ -159,6 +166,7 @@ void Server::Core::OnRoleChanged(const raft::RoleChange& change) {
 void Server::Core::OnApplied(const raft::Entry& entry, tree::ApplyResult& result) {
   // Matching and queueing come first, then whatever can show the new state (rule 1).
   homes_->Apply(static_cast<std::int64_t>(entry.index), std::move(result.changes));
+  checkpointer_->NoteApplied(entry.index, raft::EntryBytes(entry));
   const std::vector<tree::SessionEvent> session_events = std::move(result.session_events);
   for (const tree::SessionEvent& event : session_events) {
     if (event.type == tree::SessionEventType::kOpened) {

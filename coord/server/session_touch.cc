@@ -71,4 +71,16 @@ void SessionTouch::Forget(std::int64_t session) {
   fresh_.erase(session);
 }
 
+void SessionTouch::Keep(const std::function<bool(std::int64_t session)>& alive) {
+  std::vector<std::int64_t> over;
+  for (const auto& [session, state] : sessions_) {
+    if (!alive(session)) {
+      over.push_back(session);
+    }
+  }
+  for (const std::int64_t session : over) {
+    Forget(session);
+  }
+}
+
 }  // namespace conclave::server

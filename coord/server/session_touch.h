@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -38,6 +39,8 @@ class SessionTouch {
 
   // The session is over.
   void Forget(std::int64_t session);
+  // Forgets those that are not alive.
+  void Keep(const std::function<bool(std::int64_t session)>& alive);
 
  private:
   struct Session {

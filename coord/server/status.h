@@ -56,6 +56,36 @@ struct Counters {
   // Digest.
   std::uint64_t digests_compared = 0;
   std::uint64_t digest_mismatches = 0;
+  std::uint64_t scrubs = 0;  // passes over the whole state in memory
+  // Checkpoints.
+  std::uint64_t checkpoints = 0;
+  std::uint64_t checkpoint_rows = 0;
+  std::uint64_t checkpoint_bytes = 0;
+  // Snapshots that this member sends as a leader ...
+  std::uint64_t snapshots_begun = 0;
+  std::uint64_t snapshots_sent = 0;    // installed at the peer, or not needed any more
+  std::uint64_t snapshots_failed = 0;  // ended otherwise
+  std::uint64_t snapshot_chunks_sent = 0;
+  std::uint64_t snapshot_bytes_sent = 0;
+  // ... and that it is sent.
+  std::uint64_t snapshots_installed = 0;
+  std::uint64_t snapshots_resumed = 0;  // gone on with behind rows that were there already
+  std::uint64_t snapshots_refused = 0;  // complete, and not what was offered
+  std::uint64_t snapshot_chunks_stored = 0;
+  std::uint64_t snapshot_chunks_refused = 0;  // damaged, out of order, or of another time
+};
+
+struct CheckpointStatus {
+  std::uint64_t index = 0;       // of the newest that is durable; 0: none yet
+  std::uint64_t generation = 0;  // of the database that holds it
+  std::int64_t age_ms = 0;       // since it was taken, or since this member started
+  // What the last one wrote, and how long it took; 0 if none was taken since the start.
+  std::uint64_t rows = 0;
+  std::uint64_t bytes = 0;
+  std::int64_t duration_ms = 0;
+  bool running = false;
+  std::uint64_t dirty_rows = 0;  // changed since
+  std::uint64_t dirty_bytes = 0;
 };
 
 struct MemberStatus {
@@ -105,6 +135,10 @@ struct Status {
   std::uint64_t reads_pending = 0;
   std::uint64_t log_bytes = 0;
   std::uint64_t log_bytes_max = 0;
+  std::uint64_t log_first_index = 0;
+  CheckpointStatus checkpoint;
+  std::uint64_t snapshots_sending = 0;  // transfers that run
+  bool snapshot_receiving = false;
   std::uint64_t free_bytes = 0;           // on the disk, when last looked at
   std::int64_t leader_heard_ms = -1;      // since a leader was last heard; -1: never
   std::uint64_t configuration_index = 0;  // of the entry in force; 0: none

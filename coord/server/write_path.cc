@@ -234,6 +234,57 @@ void WritePath::OnApplied(tree::ApplyResult& result) {
   Answer(at, std::move(result.reply));
 }
 
+void WritePath::OnInstalled(const tree::Sessions& sessions) {
+  std::vector<std::uint64_t> ids;
+  for (const auto& [id, pending] : pending_) {
+    if (pending.attempts > 0) {
+      ids.push_back(id);
+    }
+  }
+  for (const std::uint64_t id : ids) {
+    auto at = pending_.find(id);
+    if (at == pending_.end()) {
+      continue;
+    }
+    const Pending& pending = at->second;
+    if (pending.session == 0) {
+      if (auto reply = OpenedBefore(*pending.entry, sessions)) {
+        AnswerStored(at, std::move(*reply));
+      }
+      continue;
+    }
+    const tree::Session* session = sessions.Find(pending.session);
+    if (session == nullptr) {
+      Abandon(at, "the session has ended");
+    } else if (sessions.Judge(*session, pending.seq) == tree::SequenceVerdict::kDuplicate) {
+      AnswerStored(at, sessions.StoredAnswer(*session, pending.seq));
+    }
+  }
+}
+
+// The answer to an OpenSession whose session lives: what a repeated one would be given.
+std::optional<tree::Reply> WritePath::OpenedBefore(const std::string& entry,
+                                                   const tree::Sessions& sessions) {
+  const auto decoded = tree::DecodeEntry(entry);
+  const auto* open = decoded ? std::get_if<tree::OpenSession>(&decoded->command) : nullptr;
+  const tree::Session* session = open == nullptr ? nullptr : sessions.FindByNonce(open->nonce);
+  if (session == nullptr) {
+    return std::nullopt;
+  }
+  tree::Reply reply;
+  reply.session = session->id;
+  reply.secret = session->secret;
+  reply.timeout_ms = session->timeout_ms;
+  reply.zxid = session->id;
+  return reply;
+}
+
+void WritePath::AnswerStored(PendingMap::iterator at, tree::Reply reply) {
+  ++links_.counters->writes_answered;
+  ++links_.counters->writes_duplicate;
+  Answer(at, std::move(reply));
+}
+
 bool WritePath::EarlierPending(std::int64_t session, std::int64_t seq) const {
   if (session == 0) {
     return false;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <tuple>
@@ -92,6 +93,11 @@ class WritePath {
   // An entry was applied here.
   void OnApplied(tree::ApplyResult& result);
 
+  // The state was replaced, and the applies of the entries between will not be seen here: what they
+  // have answered is answered as stored, and what cannot be told is an unknown outcome. What has
+  // not been executed goes on waiting.
+  void OnInstalled(const tree::Sessions& sessions);
+
   // Ends what is past its deadline. With `leaderless`, also what was never sent and waits for a
   // leader: kUnavailable, the client may look elsewhere.
   void Expire(std::int64_t now_ns, bool leaderless);
@@ -127,6 +133,9 @@ class WritePath {
   bool Propose(Batch& batch);
   std::shared_ptr<const std::string> Stamped(const std::string& entry);
   void Answer(PendingMap::iterator at, Outcome outcome);
+  void AnswerStored(PendingMap::iterator at, tree::Reply reply);
+  static std::optional<tree::Reply> OpenedBefore(const std::string& entry,
+                                                 const tree::Sessions& sessions);
   void Abandon(PendingMap::iterator at, const std::string& why);
   bool EarlierPending(std::int64_t session, std::int64_t seq) const;
 

@@ -168,6 +168,14 @@ void Cluster::Pause(raft::MemberId id, std::int64_t duration_ns) {
   member.background->PauseUntil(loop_.now_ns() + duration_ns);
 }
 
+void Cluster::StallLog(raft::MemberId id, std::int64_t duration_ns) {
+  members_.at(id).log->PauseUntil(loop_.now_ns() + duration_ns);
+}
+
+void Cluster::StallBackground(raft::MemberId id, std::int64_t duration_ns) {
+  members_.at(id).background->PauseUntil(loop_.now_ns() + duration_ns);
+}
+
 bool Cluster::Until(const std::function<bool()>& done, std::int64_t limit_ms) {
   return loop_.RunUntil(done, limit_ms * kMs);
 }

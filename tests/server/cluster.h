@@ -78,6 +78,12 @@ class Cluster {
   // Nothing of the member runs for so long, as with SIGSTOP.
   void Pause(raft::MemberId member, std::int64_t duration_ns);
 
+  // Nothing of the member's log becomes durable for so long, while everything else goes on.
+  void StallLog(raft::MemberId member, std::int64_t duration_ns);
+
+  // Nothing is done in the member's background for so long: no checkpoint gets on.
+  void StallBackground(raft::MemberId member, std::int64_t duration_ns);
+
   bool running(raft::MemberId member) const { return members_.at(member).server != nullptr; }
 
   Server& server(raft::MemberId member) { return *members_.at(member).server; }

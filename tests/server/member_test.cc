@@ -22,6 +22,7 @@ ClusterOptions Tuned(std::function<void(Options&)> tune, std::size_t members = 3
   return options;
 }
 
+// Checkpoints keep the log short; the bound is for when they do not get on.
 TEST(MemberTest, TheBoundOnTheLogRefusesWritesButNotDeletesAndCloses) {
   Cluster cluster(Tuned([](Options& options) {
     options.log_bytes_max = 1 << 16;
@@ -29,6 +30,9 @@ TEST(MemberTest, TheBoundOnTheLogRefusesWritesButNotDeletesAndCloses) {
   }));
   cluster.StartAll();
   ASSERT_NE(cluster.AwaitLeader(), 0U);
+  for (raft::MemberId member = 1; member <= 3; ++member) {
+    cluster.StallBackground(member, 20'000 * kMs);
+  }
   Client client(&cluster, cluster.Follower());
   ASSERT_TRUE(client.Open());
   ASSERT_TRUE(client.Create("/a").ok());
@@ -52,6 +56,24 @@ TEST(MemberTest, TheBoundOnTheLogRefusesWritesButNotDeletesAndCloses) {
   EXPECT_EQ(another.Delete("/a").code(), Code::kOk);
   // The refused write was not executed, so its number is still free; this takes it.
   EXPECT_EQ(client.Close().code(), Code::kOk);
+  ASSERT_TRUE(
+      cluster.Until([&] { return cluster.server(client.member()).status().alarm.empty(); }, 30'000))
+      << "checkpoints get on again, and the log does not become shorter";
+  EXPECT_EQ(another.Create("/b").code(), Code::kOk);
+}
+
+TEST(MemberTest, CheckpointsKeepALogWithALowBoundShort) {
+  Cluster cluster(Tuned([](Options& options) { options.log_bytes_max = 1 << 16; }, 1));
+  cluster.StartAll();
+  ASSERT_EQ(cluster.AwaitLeader(), 1U);
+  Client client(&cluster, 1);
+  ASSERT_TRUE(client.Open());
+  ASSERT_TRUE(client.Create("/a").ok());
+  for (int i = 0; i < 500; ++i) {
+    ASSERT_TRUE(client.Set("/a", std::string(2000, 'x')).ok()) << i;
+    cluster.RunMs(5);
+  }
+  EXPECT_LT(cluster.server(1).status().log_bytes, std::uint64_t{1} << 16);
 }
 
 TEST(MemberTest, OverloadIsRefusedAndWhatRelievesItIsNot) {

@@ -48,7 +48,17 @@ void SimLoop::RunFor(std::int64_t duration_ns) {
 void SimExecutor::Post(Task task) {
   const std::int64_t latency_ns = latency_ ? latency_() : 0;
   last_ns_ = std::max(last_ns_, loop_->now_ns() + latency_ns);
-  Run(last_ns_, std::move(task), kNoTimer);
+  // A pause may put off the event of an earlier task behind that of a later one: whichever comes
+  // first runs the first task.
+  posted_.push_back(std::move(task));
+  Run(
+      last_ns_,
+      [this] {
+        const Task next = std::move(posted_.front());
+        posted_.pop_front();
+        next();
+      },
+      kNoTimer);
 }
 
 TimerId SimExecutor::PostAfter(std::int64_t delay_ns, Task task) {

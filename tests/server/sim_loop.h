@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -85,6 +86,7 @@ class SimExecutor final : public Executor {
   std::shared_ptr<bool> alive_;
   std::shared_ptr<std::int64_t> paused_until_ = std::make_shared<std::int64_t>(0);
   std::int64_t last_ns_ = 0;
+  std::deque<Task> posted_;
   TimerId next_timer_ = 1;
   std::map<TimerId, SimLoop::Key> timers_;
 };
