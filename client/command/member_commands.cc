@@ -287,11 +287,11 @@ int ReplaceDisk(const Context& context, Client& client, const Arguments& argumen
     return Fail("member replace", changed.error());
   }
   if (!context.json()) {
-    fmt::print(changed->changed ? "member {} is re-admitted with whatever data directory it comes "
-                                  "with; it becomes a voter once it has caught up\n"
-                                : "member {} is here with the data directory that counts, or "
-                                  "waited for with any\n",
-               arguments.id);
+    const char* const what =
+        changed->changed ? "re-admitted with whatever data directory it comes with; it becomes a "
+                           "voter once it has caught up"
+                         : "here with the data directory that counts, or waited for with any";
+    fmt::print("member {} is {}\n", arguments.id, what);
     std::fflush(stdout);
   }
   const int waited =
