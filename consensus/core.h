@@ -271,7 +271,7 @@ class Raft::Core {
 
   std::vector<Envelope> send_now_;
   std::vector<Envelope> send_after_persist_;
-  std::vector<MemberId> send_snapshot_;
+  std::vector<MemberId> send_snapshot_;  ///< Filled and emptied by one TakeReady.
   std::vector<ReadReady> reads_;
   std::vector<ReadId> reads_failed_;
   RoleChange role_told_;

@@ -33,7 +33,6 @@ void Raft::Core::LeaveRole() {
   } else if (auto* follower = std::get_if<Follower>(&role_)) {
     FailReads(follower->reads);
   }
-  send_snapshot_.clear();
   // Confirmed, but not handed over yet: the confirmation holds, yet a driver is easier to get right
   // if no read of a leader comes out after the news of its end.
   for (const ReadReady& read : reads_) {

@@ -352,8 +352,8 @@ bool Raft::Core::MayHandOut() const {
 
 bool Raft::Core::HasReady() const {
   if (hard_unsaved_ || install_ || truncate_pending_ != 0 || handedToDisk_ < log_.lastIndex() ||
-      !send_snapshot_.empty() || !send_now_.empty() || !send_after_persist_.empty() ||
-      !reads_.empty() || !reads_failed_.empty() || config_news_ || MayHandOut() ||
+      !send_now_.empty() || !send_after_persist_.empty() || !reads_.empty() ||
+      !reads_failed_.empty() || config_news_ || MayHandOut() ||
       (log_.failure() && !failure_told_) || !(role_told_ == CurrentRole())) {
     return true;
   }

@@ -114,7 +114,10 @@ TEST_F(Receiver, AnEmptyMemberStartsBehindTheSnapshot) {
 TEST_F(Receiver, AMatchingSuffixIsKept) {
   const Branch log = Branch().Add(2, 9);
   Start(log, 4);
+  Run();
+  ASSERT_FALSE(raft_->HasReady());
   ASSERT_TRUE(Install(log.Meta(8)));
+  ASSERT_TRUE(raft_->HasReady()) << "though neither the hard state nor the log has news";
   EXPECT_EQ(status().last, (EntryId{2, 10}));
   EXPECT_EQ(status().firstIndex, 9U);
   EXPECT_EQ(status().durableIndex, 10U) << "what was durable stays so";
