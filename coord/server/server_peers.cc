@@ -126,7 +126,7 @@ void Server::Core::OnPeerDisconnected(raft::MemberId peer) {
   }
   at->second.connected = false;
   driver_->PeerDown(peer);
-  sender_->PeerDown(peer);
+  sender_->End(peer, "the link to the peer broke");
   receiver_->PeerDown(peer);
   membership_->OnDisconnected(peer);
   SchedulePump();
@@ -144,7 +144,7 @@ void Server::Core::OnPeerRefused(raft::MemberId peer, std::string_view reason) {
   at->second.refused = reason;
   at->second.connected = false;
   driver_->PeerDown(peer);
-  sender_->PeerDown(peer);
+  sender_->End(peer, "the link to the peer broke");
   receiver_->PeerDown(peer);
   SchedulePump();
 }

@@ -202,7 +202,7 @@ void Server::Core::EndNeedlessTransfers() {
   }
   for (const raft::PeerStatus& peer : driver_->raft().status().peers) {
     if (!peer.snapshotting) {
-      sender_->PeerDown(peer.id);
+      sender_->End(peer.id, "the peer has caught up by entries");
     }
   }
 }

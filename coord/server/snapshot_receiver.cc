@@ -36,6 +36,9 @@ void SnapshotReceiver::OnOffer(raft::MemberId from, const SnapshotOffer& offer) 
   };
   if (offer.info.meta.last.index <= links_.raft->commitIndex() && phase_ != Phase::kInstalling) {
     answer(SnapshotState::kInstalled, {});
+    if (phase_ == Phase::kOpening || phase_ == Phase::kReceiving) {
+      Close();  // entries have come so far meanwhile
+    }
     return;
   }
   if (std::string why = links_.refusal(); !why.empty()) {
@@ -94,7 +97,8 @@ void SnapshotReceiver::Open(const SnapshotOffer& offer) {
 
 void SnapshotReceiver::OnChunk(raft::MemberId from, SnapshotChunk chunk) {
   if (phase_ != Phase::kReceiving || from != from_ || chunk.transfer != transfer_ ||
-      chunk.term != term_ || chunk.rows.size() > kChunkBytesMax || appending_ >= kAppendingMax) {
+      chunk.term != term_ || chunk.rows.size() > kChunkBytesMax || appending_ >= kAppendingMax ||
+      !links_.refusal().empty()) {
     ++links_.counters->snapshot_chunks_refused;
     return;
   }

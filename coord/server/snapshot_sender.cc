@@ -190,10 +190,10 @@ void SnapshotSender::Tick(std::int64_t now_ns) {
   }
 }
 
-void SnapshotSender::PeerDown(raft::MemberId peer) {
+void SnapshotSender::End(raft::MemberId peer, std::string_view why) {
   auto at = transfers_.find(peer);
   if (at != transfers_.end()) {
-    Fail(at, "the link to the peer broke");
+    Fail(at, why);
   }
 }
 

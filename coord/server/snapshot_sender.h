@@ -51,7 +51,8 @@ class SnapshotSender {
   // The peer needs the newest checkpoint. Nothing happens if one is on its way to it.
   void Begin(raft::MemberId peer, std::int64_t now_ns);
   void OnAck(raft::MemberId from, const SnapshotAck& ack, std::int64_t now_ns);
-  void PeerDown(raft::MemberId peer);
+  // Ends what is on its way to the peer.
+  void End(raft::MemberId peer, std::string_view why);
   // This member does not lead any more, or stops.
   void StopAll();
   // Sends what the pace allows, and takes up threads that were lost.

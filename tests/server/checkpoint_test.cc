@@ -341,7 +341,7 @@ TEST(CheckpointTest, ADamagedCheckpointIsRefusedAtStartWithTheRemedy) {
   EXPECT_NE(error->find("/data"), std::string::npos) << *error;
 }
 
-TEST(CheckpointTest, TheScrubFindsRotAndTheMemberStopsServing) {
+TEST(CheckpointTest, TheScrubGoesRoundWhileTheStateChangesAndRaisesNoFalseAlarm) {
   Cluster cluster(Tuned([](Options& options) { options.scrub_pass_ms = 2'000; }, 1));
   cluster.StartAll();
   ASSERT_EQ(cluster.AwaitLeader(), 1U);

@@ -51,7 +51,7 @@ TEST(MemberTest, TheBoundOnTheLogRefusesWritesButNotDeletesAndCloses) {
   EXPECT_EQ(client.Get("/a").code(), Code::kOk) << "reads go on";
   // Who wants to make room needs a session for it.
   Client another(&cluster, client.member(), 5);
-  ASSERT_TRUE(another.Open());
+  ASSERT_TRUE(another.Open(600'000));
   EXPECT_EQ(another.Create("/b").code(), Code::kNoSpace);
   EXPECT_EQ(another.Delete("/a").code(), Code::kOk);
   // The refused write was not executed, so its number is still free; this takes it.

@@ -192,6 +192,37 @@ TEST_F(SnapshotTest, ALeaderThatDiesInTheMiddleIsFollowedByAnother) {
   }
 }
 
+TEST_F(SnapshotTest, ANewLeaderWithTheSameCheckpointGoesOnWhereTheOldOneStopped) {
+  Build(1, [](Options& options) { options.checkpoint_log_entries = 1'000'000; });
+  cluster_->Kill(behind_);
+  WriteWithout(60);
+  ASSERT_TRUE(cluster_->AwaitConverged());
+  int taken = 0;
+  for (const raft::MemberId member : {leader_, other_}) {
+    cluster_->server(member).Checkpoint([&taken] { ++taken; });
+  }
+  ASSERT_TRUE(cluster_->Until([&] { return taken == 2; }));
+  ASSERT_EQ(StatusOf(leader_).checkpoint.index, StatusOf(other_).checkpoint.index);
+  std::set<std::string> starts;
+  Tap([&](raft::MemberId, raft::MemberId, PeerMessage& message) {
+    if (const auto* chunk = std::get_if<SnapshotChunk>(&message)) {
+      starts.insert(chunk->after_key);
+    }
+  });
+  ASSERT_FALSE(cluster_->Start(behind_).has_value());
+  ASSERT_TRUE(
+      cluster_->Until([&] { return StatusOf(behind_).counters.snapshot_chunks_stored >= 5; }));
+  cluster_->Kill(leader_);
+  starts.clear();
+  ASSERT_TRUE(cluster_->Until([&] { return StatusOf(behind_).counters.snapshots_installed == 1; }));
+  EXPECT_EQ(StatusOf(behind_).counters.snapshots_resumed, 1U);
+  EXPECT_FALSE(starts.contains("")) << "the new leader began anew";
+  WriteWithout(5);
+  ASSERT_FALSE(cluster_->Start(leader_).has_value());
+  Tap({});
+  CheckAll();
+}
+
 TEST_F(SnapshotTest, TwoInARow) {
   Build();
   for (int round = 0; round < 3; ++round) {
