@@ -11,6 +11,9 @@
 namespace conclave::raft {
 
 bool Raft::Core::HearsLeader(MemberId from) const {
+  if (CONCLAVE_MUTANT(21)) {
+    return false;
+  }
   if (const auto* follower = std::get_if<Follower>(&role_)) {
     // A leader that asks for votes has said itself that it leads no longer.
     return follower->leader != 0 && follower->leader != from &&
@@ -118,6 +121,10 @@ void Raft::Core::Campaign() {
     return;
   }
   LeaveRole();
+  if (CONCLAVE_MUTANT(21)) {
+    BecomeCandidate(false);
+    return;
+  }
   ++counters_.prevotes_started;
   PreCandidate role;
   SetTimer(role.timer, CampaignTimeout());
@@ -205,6 +212,9 @@ void Raft::Core::BecomeLeader() {
   auto& leader = std::get<Leader>(role_);
   failover_ticks_left_ = 0;
   leader.term_start = last_before.index + 1;
+  while (CONCLAVE_MUTANT(18) && configs_.size() > 1 && configs_.back().index > commitIndex_) {
+    configs_.pop_back();
+  }
   leader.handover_pause = options_.election_ticks_min;
   leader.counted_from = std::max(commitIndex_, log_.base_index()) + 1;
   for (Index index = leader.counted_from; index <= last_before.index; ++index) {

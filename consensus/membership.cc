@@ -301,10 +301,10 @@ std::optional<ConfigChangeError> Raft::Core::RefusesChange(const Leader& leader)
   }
   // Ongaro 2015: a leader that has committed nothing in its term may not know of a change that an
   // earlier one has committed, and the quorums of the two need have no member in common.
-  if (commitIndex_ < leader.term_start) {
+  if (commitIndex_ < leader.term_start && !CONCLAVE_MUTANT(17)) {
     return ConfigChangeError::kTermNotStarted;
   }
-  if (config().index > commitIndex_) {
+  if (config().index > commitIndex_ && !CONCLAVE_MUTANT(16)) {
     return ConfigChangeError::kChangeInProgress;
   }
   return std::nullopt;

@@ -442,7 +442,7 @@ bool Raft::Core::TruncateFrom(Index first) {
     return false;
   }
   ++counters_.conflicts_truncated;
-  while (configs_.back().index >= first) {
+  while (configs_.back().index >= first && !CONCLAVE_MUTANT(19)) {
     configs_.pop_back();
     config_news_ = true;
   }
