@@ -90,6 +90,40 @@ TEST_F(Membership, ALearnerNeitherCampaignsNorIsAskedNorVotes) {
   EXPECT_FALSE(Last<RequestVote>(2, 4));
 }
 
+TEST_F(Membership, AVoterMadeSoByAnEntryCountsOnceItHasIt) {
+  LeadWithLearner(3, 4);
+  cluster_.Cut(1, 3);
+  ASSERT_TRUE(cluster_.Propose(1, "before"));
+  const EntryId before = At(1).last;
+  ASSERT_TRUE(cluster_.Change(1, Kind::kPromote, 4));
+  cluster_.node(2).manual_disk = true;
+  DropAll();
+  // With the leader and 2 it would be three of four.
+  cluster_.Inject(2, 1, AppendEntriesReply{1, true, before, 0, {}, 0, 1002});
+  cluster_.Inject(4, 1, AppendEntriesReply{1, true, before, 0, {}, 0, 1004});
+  EXPECT_LT(At(1).commitIndex, before.index);
+  cluster_.Inject(4, 1, AppendEntriesReply{1, true, At(1).last, 0, {}, 0, 1004});
+  EXPECT_EQ(At(1).commitIndex, before.index);
+  invented_ = true;
+}
+
+TEST_F(Membership, AMemberThatIsBeingAddedIsNotTakenForARemovedOne) {
+  Lead(3, [](Options& options) { options.append_entries_max = 1; });
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_TRUE(cluster_.Propose(1, "x"));
+  }
+  cluster_.Settle();
+  Join(4);
+  ASSERT_TRUE(cluster_.Change(1, Kind::kAddLearner, 4));
+  while (At(4).commitIndex < 3) {
+    ASSERT_TRUE(cluster_.DeliverOne());
+  }
+  EXPECT_EQ(ConfigOf(4).Find(4), nullptr) << "it has not come that far";
+  EXPECT_FALSE(At(4).removed);
+  cluster_.Run(100);
+  EXPECT_EQ(KindOf(4, 4), MemberKind::kVoter);
+}
+
 TEST_F(Membership, AnObserverStaysOneUntilTheOperatorSaysOtherwise) {
   Lead(3);
   Join(4);
@@ -235,10 +269,15 @@ TEST_F(Membership, ARemovedMemberLearnsOfItAndIsQuiet) {
   ASSERT_TRUE(cluster_.Propose(1, "not for 3"));
   cluster_.Run(10);
   EXPECT_EQ(At(3).last.index, told);
+  cluster_.Run(120);
+  for (int i = 0; i < 20; ++i) {
+    cluster_.Tick(1);
+  }
+  EXPECT_TRUE(Last<AppendEntries>(1, 2));
+  EXPECT_FALSE(Last<AppendEntries>(1, 3)) << "not for ever";
   cluster_.Run(300);
   EXPECT_EQ(At(3).last.index, told);
   EXPECT_EQ(At(3).counters.prevotes_started, 0U);
-  EXPECT_FALSE(Last<AppendEntries>(1, 3));
   cluster_.Restart(3);
   cluster_.Run(100);
   EXPECT_NE(At(3).role, RoleName::kLeader);

@@ -238,6 +238,31 @@ TEST_F(SlowDisk, WritesGoOnAndLeadershipDoesNotComeBackWhileItLasts) {
   EXPECT_EQ(cluster_.Converge(), std::nullopt);
 }
 
+TEST_F(SlowDisk, ANewLeaderWaitsBeforeItHandsOn) {
+  Lead(3);
+  ASSERT_TRUE(cluster_.HandOver(1, 2));
+  cluster_.Settle();
+  ASSERT_EQ(cluster_.Leader(), 2U);
+  Stall(2);
+  cluster_.Run(29);
+  EXPECT_EQ(At(2).counters.handovers_disk, 0U);
+  cluster_.Run(2);
+  EXPECT_EQ(At(2).counters.handovers_disk, 1U);
+}
+
+TEST_F(SlowDisk, AnAttemptThatFailedIsNotRepeatedAtOnce) {
+  LeadForLong(3);
+  Stall(1);
+  cluster_.Cut(1, 2);
+  cluster_.Cut(1, 3);
+  cluster_.Run(15);
+  ASSERT_EQ(At(1).counters.handovers_disk, 1U);
+  cluster_.PeerDown(1, At(1).transferring_to);
+  cluster_.Run(10);
+  EXPECT_EQ(At(1).counters.handovers_disk, 1U);
+  EXPECT_TRUE(cluster_.Propose(1, "clients go on meanwhile"));
+}
+
 TEST_F(SlowDisk, AHiccupChangesNothing) {
   LeadForLong(3);
   for (int i = 0; i < 20; ++i) {
