@@ -174,7 +174,7 @@ tl::expected<void, InstallError> Raft::Core::InstallSnapshot(const SnapshotMeta&
   if (contained) {
     log_.Compact(meta.last, meta.chain);
     std::erase_if(configs_, [&](const IndexedConfiguration& config) {
-      return config.index <= meta.last.index;
+      return config.index <= meta.last.index || CONCLAVE_MUTANT(20);
     });
     configs_.insert(configs_.begin(), meta.configuration);
   } else {
