@@ -275,14 +275,17 @@ tl::expected<EntryId, ConfigChangeError> Raft::Core::ProposeConfigChange(
     return refuse(TransferLeadership(0) ? ConfigChangeError::kTransferring
                                         : ConfigChangeError::kUnsafe);
   }
+  if (change.kind == Kind::kReadmit || change.kind == Kind::kRemove) {
+    met_.erase(change.id);  // Only what comes from now on tells who it is.
+  }
   if (change.kind == Kind::kReadmit) {
-    // What the lost disk said is void; only what comes from now on tells who it is.
-    met_.erase(change.id);
+    const Incarnation lost = config().configuration.Find(change.id)->incarnation;
     for (Progress& peer : leader->peers) {
       if (peer.id == change.id) {
         const bool reachable = peer.reachable;
+        const Incarnation lost_before = peer.void_incarnation;
         peer = Progress{};
-        peer.void_incarnation = config().configuration.Find(change.id)->incarnation;
+        peer.void_incarnation = lost != 0 ? lost : lost_before;
         peer.id = change.id;
         peer.nextIndex = std::max(leader->term_start, log_.start().index + 1);
         peer.reachable = reachable;

@@ -38,6 +38,9 @@ void RaftDriver::Step(raft::MemberId from, raft::Message message, std::int64_t n
   ++counters_->messages_received;
   const auto* append = std::get_if<raft::AppendEntries>(&message);
   const raft::Term term = append == nullptr ? 0 : append->term;
+  if (muted_ && std::holds_alternative<raft::TimeoutNow>(message)) {
+    return;  // it must not lead
+  }
   raft_->Step(from, std::move(message));
   if (term != 0 && term == raft_->currentTerm() && raft_->leader() == from) {
     leader_heard_ns_ = now_ns;

@@ -536,6 +536,34 @@ TEST_F(Membership, LateAnswersOfALostDiskAreVoid) {
   EXPECT_EQ(ConfigOf(1).Find(2)->incarnation, 2002U);
 }
 
+TEST_F(Membership, ReadmittingTwiceDoesNotBringTheLostDiskBack) {
+  Lead(3);
+  ASSERT_TRUE(cluster_.Propose(1, "x"));
+  ASSERT_TRUE(Deliver<AppendEntries>(1, 2));
+  const auto late = Last<AppendEntriesReply>(2, 1);
+  cluster_.Settle();
+  cluster_.Wipe(2);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(cluster_.Change(1, Kind::kReadmit, 2));
+    cluster_.Settle();
+  }
+  cluster_.Inject(2, 1, *late);
+  EXPECT_EQ(ConfigOf(1).Find(2)->incarnation, 0U);
+}
+
+TEST_F(Membership, AMemberRemovedAndAddedAgainIsMetAnew) {
+  Lead(3);
+  ASSERT_TRUE(cluster_.Change(1, Kind::kRemove, 3));
+  cluster_.Settle();
+  cluster_.Wipe(3);
+  ASSERT_TRUE(cluster_.Change(1, Kind::kAddLearner, 3));
+  cluster_.Settle();
+  EXPECT_EQ(ConfigOf(1).Find(3)->incarnation, 0U) << "the hello of before is of another disk";
+  cluster_.Restart(3);
+  ASSERT_TRUE(cluster_.RunUntil([&] { return KindOf(1, 3) == MemberKind::kVoter; }, 100));
+  EXPECT_EQ(ConfigOf(1).Find(3)->incarnation, 2003U);
+}
+
 TEST_F(Membership, AMemberReadmittedByMistakeIsRegisteredAgainAtItsNextHello) {
   Lead(3);
   ASSERT_TRUE(cluster_.Change(1, Kind::kReadmit, 2));
