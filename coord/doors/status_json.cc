@@ -77,6 +77,7 @@ nlohmann::ordered_json CountersJson(const server::Counters& c) {
           {"digest_mismatches", c.digest_mismatches},
           {"scrubs", c.scrubs},
           {"checkpoints", c.checkpoints},
+          {"freeze_slices", c.freeze_slices},
           {"checkpoint_rows", c.checkpoint_rows},
           {"checkpoint_bytes", c.checkpoint_bytes},
           {"snapshots_begun", c.snapshots_begun},

@@ -30,7 +30,7 @@ Checkpointer::Checkpointer(const Options& options, Links links, LogTail tail,
 }
 
 void Checkpointer::Turn() {
-  if (phase_ == Phase::kIdle && Due()) {
+  if (phase_ == Phase::kIdle && Due() && HasRoom()) {
     Begin();
   }
   if (phase_ == Phase::kFreezing) {
@@ -57,6 +57,15 @@ bool Checkpointer::Due() const {
           age_ns >= options_.checkpoint_interval_ms * kNsPerMs);
 }
 
+// A small change is written over the last checkpoint, a large one beside it with everything else.
+bool Checkpointer::HasRoom() const {
+  const std::uint64_t changed = links_.applier->machine().dirty_bytes();
+  const auto current = links_.generations->current();
+  const bool over = current != nullptr && changed <= options_.checkpoint_batch_bytes;
+  const std::uint64_t kept = over || current == nullptr ? 0 : current->info().totals.bytes;
+  return links_.has_room(kept + changed);
+}
+
 void Checkpointer::Begin() {
   auto meta = links_.driver->raft().MetaAt(links_.applier->applied());
   if (!meta) {
@@ -73,6 +82,7 @@ void Checkpointer::Slice() {
   tree::StateMachine& machine = links_.applier->mutable_machine();
   const std::int64_t begun_ns = links_.now_ns();
   const bool complete = machine.FreezeSlice(options_.freeze_slice_rows);
+  ++links_.counters->freeze_slices;
   if (links_.metrics != nullptr) {
     links_.metrics->Observe(Timing::kFreezeSlice, links_.now_ns() - begun_ns);
   }

@@ -45,6 +45,8 @@ class Checkpointer {
     Counters* counters = nullptr;
     std::function<std::int64_t()> now_ns;
     std::function<std::uint64_t()> log_bytes;
+    // Whether the disk has room for so much more: to run out of it in the middle is fatal.
+    std::function<bool(std::uint64_t bytes)> has_room;
     // Whether the state may be trusted: what has rotted must not get to the disk.
     std::function<bool()> trusted;
     // Running transfers want the log behind this index; nothing: there are none.
@@ -86,6 +88,7 @@ class Checkpointer {
   enum class Phase : std::uint8_t { kIdle, kFreezing, kUndurable, kWriting };
 
   [[nodiscard]] bool Due() const;
+  [[nodiscard]] bool HasRoom() const;
   void Begin();
   void Slice();
   void WriteWhenDurable();

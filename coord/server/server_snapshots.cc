@@ -82,6 +82,10 @@ tl::expected<Server::Core::Loaded, std::string> Server::Core::LoadState() {
 void Server::Core::BuildSnapshots(const LogTail& tail, raft::Index checkpoint) {
   const auto fatal = [this](std::string_view reason) { Fatal(reason); };
   const auto wake = [this] { SchedulePump(); };
+  // LevelDB may hold rows twice until it has merged its files.
+  const auto has_room = [this](std::uint64_t bytes) {
+    return free_bytes_ / 2 >= bytes && free_bytes_ - 2 * bytes >= StarvingBytes(options_);
+  };
   checkpointer_ = std::make_unique<Checkpointer>(
       options_,
       Checkpointer::Links{.background = &background_,
@@ -92,6 +96,7 @@ void Server::Core::BuildSnapshots(const LogTail& tail, raft::Index checkpoint) {
                           .counters = &counters_,
                           .now_ns = [this] { return NowNs(); },
                           .log_bytes = [this] { return store_->log_bytes(); },
+                          .has_room = has_room,
                           .trusted = [this] { return broken_.empty() && split_.empty(); },
                           .pinned = [this] { return sender_->pinned(); },
                           .wake = wake,
@@ -123,6 +128,7 @@ void Server::Core::BuildSnapshots(const LogTail& tail, raft::Index checkpoint) {
       .raft = &driver_->raft(),
       .counters = &counters_,
       .refusal = [this] { return RefuseSnapshot(); },
+      .has_room = has_room,
       .hold_checkpoints =
           [this](std::function<void()> idle) { checkpointer_->Hold(std::move(idle)); },
       .release_checkpoints = [this] { checkpointer_->Release(); },

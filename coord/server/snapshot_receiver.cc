@@ -46,6 +46,10 @@ void SnapshotReceiver::OnOffer(raft::MemberId from, const SnapshotOffer& offer) 
     return;
   }
   const bool same = phase_ != Phase::kIdle && info_ == offer.info;
+  if (!same && !links_.has_room(offer.info.totals.bytes)) {
+    answer(SnapshotState::kRefused, "the disk has no room for the snapshot");
+    return;
+  }
   if (phase_ > Phase::kReceiving && !same) {
     answer(SnapshotState::kRefused, "another snapshot is being installed");
     return;

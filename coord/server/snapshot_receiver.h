@@ -36,6 +36,8 @@ class SnapshotReceiver {
     Counters* counters = nullptr;
     // Why none is taken just now; empty: it is.
     std::function<std::string()> refusal;
+    // Whether the disk has room for so much more.
+    std::function<bool(std::uint64_t bytes)> has_room;
     // No checkpoint may run while a snapshot is installed; `idle` is called once none does.
     std::function<void(std::function<void()> idle)> hold_checkpoints;
     std::function<void()> release_checkpoints;

@@ -59,6 +59,7 @@ struct Counters {
   std::uint64_t scrubs = 0;  // passes over the whole state in memory
   // Checkpoints.
   std::uint64_t checkpoints = 0;
+  std::uint64_t freeze_slices = 0;  // turns of the core that froze a part of the state
   std::uint64_t checkpoint_rows = 0;
   std::uint64_t checkpoint_bytes = 0;
   // Snapshots that this member sends as a leader ...

@@ -184,6 +184,7 @@ TEST(CheckpointTest, AFreezeGoesInSlicesWhileWritesAreAnswered) {
   }
   ASSERT_TRUE(cluster.Until([&] { return taken && answered == 200; }));
   EXPECT_EQ(cluster.server(1).status().checkpoint.index, at);
+  EXPECT_GE(cluster.server(1).status().counters.freeze_slices, 200U / 4) << "it held up the core";
   // The checkpoint is of the state before, and the log has the rest: both are needed.
   cluster.Kill(1);
   ASSERT_FALSE(cluster.Start(1).has_value());
@@ -308,6 +309,33 @@ TEST(CheckpointTest, AFailedSyncOfACheckpointIsFatal) {
   ASSERT_FALSE(cluster.Start(1).has_value());
   EXPECT_EQ(cluster.AwaitLeader(), 1U);
   EXPECT_TRUE(client.Get("/a").ok());
+}
+
+// Running out of room in the middle would be fatal, and would be again at every start.
+TEST(CheckpointTest, NoneIsBegunThatTheDiskHasNoRoomFor) {
+  Cluster cluster(Tuned(
+      [](Options& options) {
+        Eager(options);
+        options.free_space_min_bytes = 0;
+        options.free_space_reserve_bytes = 0;
+      },
+      1));
+  cluster.StartAll();
+  ASSERT_EQ(cluster.AwaitLeader(), 1U);
+  Client client(&cluster, 1);
+  ASSERT_TRUE(client.Open(60'000));
+  cluster.SetFreeSpace(1, 10'000);
+  cluster.RunMs(300);  // the next look at the disk
+  ASSERT_TRUE(client.Create("/a", std::string(20'000, 'x')).ok());
+  const std::uint64_t before = cluster.server(1).status().checkpoint.index;
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(client.Set("/a", std::string(20'000, 'y')).ok());
+  }
+  cluster.RunMs(300);
+  EXPECT_EQ(cluster.server(1).status().checkpoint.index, before);
+  cluster.SetFreeSpace(1, std::uint64_t{1} << 30);
+  EXPECT_TRUE(cluster.Until(
+      [&] { return cluster.server(1).status().checkpoint.index > before + 20; }, 2'000));
 }
 
 TEST(CheckpointTest, ADamagedCheckpointIsRefusedAtStartWithTheRemedy) {

@@ -166,6 +166,35 @@ TEST_F(SnapshotTest, AReceiverThatCrashesAtAnyChunkGoesOnBehindIt) {
   EXPECT_TRUE(resumed);
 }
 
+TEST_F(SnapshotTest, ACrashBetweenAnyTwoOperationsOfTheReceiversDiskIsSurvived) {
+  Build(3);
+  SimRandom chance(17);
+  int installed = 0;
+  for (int round = 0; round < 16; ++round) {
+    SCOPED_TRACE(round);
+    cluster_->Kill(behind_);
+    WriteWithout(25);
+    ASSERT_FALSE(cluster_->Start(behind_).has_value());
+    std::uint64_t left = chance.Uniform(1, 120);
+    bool crashed = false;
+    cluster_->env(behind_).OnChange([&] { crashed = crashed || --left == 0; });
+    cluster_->Until([&] { return crashed || StatusOf(behind_).counters.snapshots_installed == 1; },
+                    5'000);
+    cluster_->env(behind_).OnChange({});
+    const std::uint64_t applied = StatusOf(behind_).applied_index;
+    installed += static_cast<int>(StatusOf(behind_).counters.snapshots_installed);
+    // What it has not synced is lost now and then, and now and then it is all there.
+    cluster_->Kill(behind_, chance.Uniform(0, 1) == 0);
+    const auto error = cluster_->Start(behind_);
+    ASSERT_FALSE(error.has_value()) << *error;
+    ASSERT_TRUE(cluster_->AwaitConverged());
+    ASSERT_GE(StatusOf(behind_).applied_index, applied);
+  }
+  EXPECT_GT(installed, 0) << "never came so far";
+  EXPECT_LT(installed, 16) << "never crashed before";
+  CheckAll();
+}
+
 TEST_F(SnapshotTest, ALeaderThatDiesInTheMiddleIsFollowedByAnother) {
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     SCOPED_TRACE(seed);
