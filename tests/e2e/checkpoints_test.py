@@ -36,8 +36,8 @@ def status(address):
 
 
 def load(directory, count):
-    conclave(directory, "bench", "--op", "set", "--count", count, "--keys", 200, "--outstanding", 64,
-             "--connections", 4, "--value-bytes", 100, "--warmup", "0s")
+    conclave(directory, "bench", "--op", "set", "--count", count, "--keys", 200, "--connections", 4,
+             "--outstanding", 64, "--value-bytes", 100, "--warmup", "0s")
 
 
 class CheckpointsTest(unittest.TestCase):
