@@ -102,6 +102,7 @@ tl::expected<void, Error> Database::OpenFiles() {
   db_options.reuse_logs = false;
   db_options.write_buffer_size = options_.write_buffer_bytes;
   db_options.max_file_size = options_.table_bytes;
+  db_options.block_size = options_.block_bytes;
   db_options.max_open_files = options_.open_files_max;
   leveldb::DB* db = nullptr;
   leveldb::Status status = leveldb::DB::Open(db_options, path(), &db);

@@ -47,6 +47,8 @@ class Database {
     /// Size of a table file, about.
     std::size_t table_bytes = std::size_t{2} << 20U;
     int open_files_max = 128;
+    /// Of a table: what one read fetches and checks.
+    std::size_t block_bytes = std::size_t{4} << 10U;
     /// Ten bits for each key, so that looking for one that is not there reads no block.
     bool bloom_filter = false;
   };

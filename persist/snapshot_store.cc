@@ -19,6 +19,8 @@ namespace conclave::persist {
 namespace {
 
 constexpr std::string_view kNamePrefix = "snapshot-";
+// A checkpoint reads single rows all over the keys, each with the block around it.
+constexpr std::size_t kBlockBytes = 1 << 10;
 
 // Turns changes into one batch, and keeps the totals.
 class Delta {
@@ -93,6 +95,7 @@ tl::expected<std::unique_ptr<Database>, Error> OpenSnapshotDatabase(const Snapsh
   db.block_cache_bytes = options.block_cache_bytes;
   db.table_bytes = options.table_bytes;
   db.open_files_max = options.open_files_max;
+  db.block_bytes = kBlockBytes;
   db.bloom_filter = true;
   return Database::Open(std::move(db));
 }

@@ -32,7 +32,9 @@ struct SnapshotOptions {
   StorageEnv::Options storage = WithoutPreallocation();
   /// --data_dir, which the caller holds locked (a LogStore on it is open).
   std::string data_dir;
-  std::size_t write_buffer_bytes = std::size_t{4} << 20U;
+  /// LevelDB rewrites most of a level for each few of these, whatever is in them, so a small one
+  /// makes each checkpoint pay for a large part of a dump. Memory up to twice this.
+  std::size_t write_buffer_bytes = std::size_t{16} << 20U;
   std::size_t block_cache_bytes = std::size_t{8} << 20U;
   std::size_t table_bytes = std::size_t{4} << 20U;
   int open_files_max = 128;

@@ -5,6 +5,7 @@
 
 #include <gflags/gflags.h>
 #include <glog/logging.h>
+#include <malloc.h>
 
 #include "tests/persist/crash_world.h"
 
@@ -26,6 +27,7 @@ constexpr const char* kReach[] = {"open",
                                   "receive",
                                   "finish transfer",
                                   "install",
+                                  "install over another log",
                                   "torn tails",
                                   "torn snapshots",
                                   "with what was on its way",
@@ -66,6 +68,9 @@ int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_minloglevel = google::GLOG_FATAL;  // A line for each torn tail otherwise.
   FLAGS_logtostderr = true;
+  // Every state takes and gives back the same memory; the kernel need not hear of it.
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
   gflags::ParseCommandLineFlags(&argc, &argv, true);
   return conclave::persist::testing::Main();
 }

@@ -11,6 +11,7 @@ namespace conclave::persist::testing {
 namespace {
 
 constexpr int kSteps = 45;
+constexpr raft::Term kForeignTerms = 1000;
 constexpr std::uint64_t kDataBytes[] = {30, 300, 6000};
 
 LogStore::Options LogOptions(FaultEnv* env, raft::RandomSource* random) {
@@ -39,7 +40,9 @@ void CrashWorkload::Run() {
     if (draw < 50) {
       doing_ = "log write";
       WriteLog(log_workload_.Next(now_.log));
-      Commit();
+      if (Draw(3) == 0) {
+        Commit();
+      }
     } else if (draw < 66) {
       Checkpoint();
     } else if (draw < 76) {
@@ -159,6 +162,12 @@ void CrashWorkload::BeginTransfer() {
   ModelState state = state_;
   const bool from_this_log = Draw(3) == 0 && state.index < log.last_index();
   if (!from_this_log) {
+    // Terms that this member will not come to by itself: a term and an index name one entry.
+    log.hard.currentTerm += kForeignTerms;
+    if (Draw(2) == 0) {
+      // And has other entries where this one has some that are not committed.
+      log.entries.resize(state.index - log.start.index);
+    }
     for (std::uint64_t n = 1 + Draw(30); n > 0; --n) {
       LogBatch more = log.Append(std::to_string(Draw(1000)));
       log.Apply(more);
@@ -214,8 +223,8 @@ void CrashWorkload::InstallTransfer() {
   const ModelDisk::Transfer transfer = *now_.transfer;
   const raft::SnapshotMeta& meta = transfer.source.meta;
   // The core's rules: never back behind what is committed; the log is kept if it has the entry.
-  const bool kept = meta.last.index <= now_.log.last_index() &&
-                    meta.last.index > now_.log.start.index &&
+  const bool within = meta.last.index <= now_.log.last_index();
+  const bool kept = within && meta.last.index > now_.log.start.index &&
                     now_.log.IdAt(meta.last.index) == meta.last;
   if (meta.last.index <= now_.log.committed || (*store)->generation() <= now_.log.generation) {
     doing_ = "discard transfer";
@@ -225,7 +234,7 @@ void CrashWorkload::InstallTransfer() {
     store->reset();
     return;
   }
-  doing_ = "install";
+  doing_ = within && !kept ? "install over another log" : "install";
   LogBatch batch;
   batch.SetInstall((*store)->generation(), meta, kept);
   batch.hardState = now_.log.hard;

@@ -239,22 +239,25 @@ class Forged : public Damage {
     }
   }
 
+  // Behind the store's back.
+  void Forge(const std::function<void(leveldb::WriteBatch*)>& forge) {
+    StorageEnv env(&env_, &env_, StorageEnv::Options::Plain());
+    leveldb::Options options;
+    options.env = &env;
+    leveldb::DB* raw = nullptr;
+    CHECK(leveldb::DB::Open(options, "/data/raft", &raw).ok());
+    const std::unique_ptr<leveldb::DB> db(raw);
+    env.DrainBackground();
+    leveldb::WriteBatch writes;
+    forge(&writes);
+    leveldb::WriteOptions synced;
+    synced.sync = true;
+    CHECK(db->Write(synced, &writes).ok());
+    env.DrainBackground();
+  }
+
   Error OpenAfter(const std::function<void(leveldb::WriteBatch*)>& forge) {
-    {
-      StorageEnv env(&env_, &env_, StorageEnv::Options::Plain());
-      leveldb::Options options;
-      options.env = &env;
-      leveldb::DB* raw = nullptr;
-      CHECK(leveldb::DB::Open(options, "/data/raft", &raw).ok());
-      const std::unique_ptr<leveldb::DB> db(raw);
-      env.DrainBackground();
-      leveldb::WriteBatch writes;
-      forge(&writes);
-      leveldb::WriteOptions synced;
-      synced.sync = true;
-      CHECK(db->Write(synced, &writes).ok());
-      env.DrainBackground();
-    }
+    Forge(forge);
     const auto store = LogStore::Open(SmallOptions(&env_, &random_));
     EXPECT_FALSE(store);
     EXPECT_TRUE(store || store.error().kind == ErrorKind::kDamaged);
@@ -269,6 +272,21 @@ TEST_F(Forged, ABatchOfAnotherHistory) {
     writes->Put(EntryKey(3), EncodeBatch(12345, std::span(&other, 1)));
   });
   EXPECT_THAT(error.message, HasSubstr("entry 3 does not continue the chain"));
+}
+
+// Behind LevelDB's own checksum, as bad memory would have it: the batch is neither passed over nor
+// taken for the end.
+TEST_F(Forged, ABatchWithAWrongByte) {
+  for (const raft::Index index : {3U, 6U}) {
+    const raft::Entry& entry = model_.entries[index - 1];
+    const std::string sound = EncodeBatch(model_.entries[index - 2].chain, std::span(&entry, 1));
+    std::string wrong = sound;
+    wrong[wrong.size() - 10] ^= 1;
+    const Error error =
+        OpenAfter([&](leveldb::WriteBatch* writes) { writes->Put(EntryKey(index), wrong); });
+    EXPECT_THAT(error.message, HasSubstr("entry " + std::to_string(index) + " has a wrong"));
+    Forge([&](leveldb::WriteBatch* writes) { writes->Put(EntryKey(index), sound); });
+  }
 }
 
 TEST_F(Forged, ALostBatchInTheMiddle) {

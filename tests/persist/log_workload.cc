@@ -66,7 +66,10 @@ std::string EntryDifference(const raft::Entry& got, const raft::Entry& want) {
 
 }  // namespace
 
-std::string DifferenceByRead(const LogStore& store, const ModelLog& model) {
+namespace {
+
+// Of where the log begins and ends.
+std::string BoundsDifference(const LogStore& store, const ModelLog& model) {
   if (store.last_index() != model.last_index()) {
     return fmt::format("last index {} instead of {}", store.last_index(), model.last_index());
   }
@@ -79,6 +82,15 @@ std::string DifferenceByRead(const LogStore& store, const ModelLog& model) {
       start != model.IdAt(start.index)) {
     return fmt::format("start {} where at most {} was compacted and {} was the first", start.index,
                        model.compacted, model.start.index + 1);
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string DifferenceByRead(const LogStore& store, const ModelLog& model) {
+  if (std::string wrong = BoundsDifference(store, model); !wrong.empty()) {
+    return wrong;
   }
   for (raft::Index next = store.first_index(); next <= model.last_index();) {
     const auto read = store.Read(next, model.last_index(), 4096);
@@ -100,9 +112,10 @@ std::string Difference(LogStore* store, const ModelLog& model) {
   return Difference(*store, store->TakeRestored(), model);
 }
 
-std::string Difference(const LogStore& store, const raft::Restored& restored,
-                       const ModelLog& model) {
-  if (std::string wrong = DifferenceByRead(store, model); !wrong.empty()) {
+std::string Difference(const LogStore& store, const raft::Restored& restored, const ModelLog& model,
+                       bool read) {
+  if (std::string wrong = read ? DifferenceByRead(store, model) : BoundsDifference(store, model);
+      !wrong.empty()) {
     return wrong;
   }
   if (restored.hardState != model.hard) {

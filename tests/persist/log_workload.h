@@ -68,9 +68,10 @@ raft::Entry MakeEntry(std::uint64_t previous_chain, raft::Term term, raft::Index
 /// TakeRestored, so once per store.
 std::string Difference(LogStore* store, const ModelLog& model);
 
-/// The same with what was restored, for who needs that for more.
-std::string Difference(const LogStore& store, const raft::Restored& restored,
-                       const ModelLog& model);
+/// The same with what was restored, for who needs that for more. Without `read` the entries are
+/// compared in the restored tail alone.
+std::string Difference(const LogStore& store, const raft::Restored& restored, const ModelLog& model,
+                       bool read = true);
 
 /// As above for the entries alone, by Read only.
 std::string DifferenceByRead(const LogStore& store, const ModelLog& model);
