@@ -36,6 +36,12 @@ DEFINE_bool(
 DEFINE_bool(dev, false,
             "run one member on loopback with a directory that is thrown away at the end");
 
+DEFINE_bool(recover_lost_majority, false,
+            "the other members are lost for good: make a new cluster of this member's directory "
+            "alone, and end; says first what that means and asks for --confirm_recovery");
+DEFINE_string(confirm_recovery, "",
+              "with --recover_lost_majority: the cluster's name, to go on with it");
+
 DEFINE_int64(tick_ms, 10, "unit of the timeouts of Raft, in milliseconds");
 DEFINE_uint32(heartbeat_ticks, 5, "ticks between heartbeats of the leader");
 DEFINE_uint32(election_ticks_min, 30, "least ticks without a leader before an election");
@@ -308,6 +314,7 @@ tl::expected<void, Problem> FillMembers(ProcessOptions& options) {
       return tl::unexpected(own.error());
     }
     options.peer = *own;
+    options.peer_text = member.peer_address;
   }
   return {};
 }
@@ -316,6 +323,17 @@ tl::expected<ProcessOptions, Problem> OptionsFromFlags() {
   ProcessOptions options;
   FillServerOptions(options.server);
   options.dev = FLAGS_dev;
+  options.recover = FLAGS_recover_lost_majority;
+  options.confirm_recovery = FLAGS_confirm_recovery;
+  if (!options.confirm_recovery.empty() &&
+      (!options.recover || options.confirm_recovery != FLAGS_cluster_name)) {
+    return tl::unexpected(fmt::format(
+        "--confirm_recovery={}: goes with --recover_lost_majority and repeats --cluster_name={}",
+        FLAGS_confirm_recovery, FLAGS_cluster_name));
+  }
+  if (options.recover && (FLAGS_dev || FLAGS_join)) {
+    return tl::unexpected<Problem>("--recover_lost_majority goes with neither --dev nor --join");
+  }
   const auto members = FLAGS_dev ? FillDev(options.server) : FillMembers(options);
   if (!members) {
     return tl::unexpected(members.error());

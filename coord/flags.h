@@ -16,7 +16,10 @@ namespace conclave {
 // Everything that conclaved is told. Addresses are resolved and checked.
 struct ProcessOptions {
   server::Options server;
-  bool dev = false;            // --dev: a directory of its own, removed at the end
+  bool dev = false;      // --dev: a directory of its own, removed at the end
+  bool recover = false;  // --recover_lost_majority: rewrite the directory and end
+  std::string confirm_recovery;
+  std::string peer_text;       // this member's entry of --members, as it was written
   wire::SocketAddress client;  // where clients are served
   wire::SocketAddress peer;    // where peers are taken; size 0: nowhere (--dev)
   std::string admin;           // HOST:PORT; empty: no admin port

@@ -4,6 +4,7 @@
 
 #include "coord/flags.h"
 #include "coord/process.h"
+#include "coord/recover.h"
 
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
@@ -11,5 +12,6 @@ int main(int argc, char** argv) {
   if (line.action == conclave::CommandLine::Action::kExit) {
     return line.exit_code;
   }
-  return conclave::RunProcess(line.options);
+  return line.options.recover ? conclave::RunRecovery(line.options)
+                              : conclave::RunProcess(line.options);
 }

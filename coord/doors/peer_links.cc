@@ -335,8 +335,13 @@ class PeerLinks::Inbound final : public wire::Service, public idl::PeerCobSvIf {
     idl::PeerError error;
     const auto peer = Judge(hello, error);
     if (!peer) {
-      LOG(WARNING) << "peer.refused address=" << caller_.address() << " member=" << hello.memberId
-                   << " reason=\"" << error.message << '"';
+      // One that was removed comes again every second, for ever.
+      LOG_IF_EVERY_N(WARNING, error.code == idl::PeerErrorCode::UNKNOWN_MEMBER, 60)
+          << "peer.refused address=" << caller_.address() << " member=" << hello.memberId
+          << " reason=\"" << error.message << '"';
+      LOG_IF(WARNING, error.code != idl::PeerErrorCode::UNKNOWN_MEMBER)
+          << "peer.refused address=" << caller_.address() << " member=" << hello.memberId
+          << " reason=\"" << error.message << '"';
       if (Link* link = owner_->Find(static_cast<raft::MemberId>(hello.memberId)); link != nullptr) {
         link->NoteRefused(error.message);
       }

@@ -233,7 +233,8 @@ void Membership::ExecuteChange(Running running, const Change& change) {
 bool Membership::LeavesNoMajority(const raft::Status& status, const Change& change) const {
   const raft::Configuration& before = status.configuration.configuration;
   const auto next = raft::Changed(before, change);
-  if (!next || next->voter_count() == before.voter_count()) {
+  if (change.kind == Change::Kind::kPromote || !next ||
+      next->voter_count() == before.voter_count()) {
     return false;
   }
   const auto linked =

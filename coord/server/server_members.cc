@@ -50,6 +50,7 @@ void Server::Core::OnConfiguration(const raft::IndexedConfiguration& configurati
   audit_.SetVoters(std::move(voters));
   CheckOutside();
   RefreshHello();
+  next_report_ns_ = 0;
   LOG(INFO) << "members.configuration member=" << options_.id << " index=" << configuration_.index
             << " members=" << Describe(members);
 }
@@ -175,13 +176,16 @@ void Server::Core::CheckOutside() {
   const raft::Status raft = driver_->raft().status();
   const auto denier = std::find_if(peers_.begin(), peers_.end(),
                                    [](const auto& peer) { return peer.second.denies; });
+  const bool inside = configuration_.configuration.Find(options_.id) != nullptr;
+  // One that follows a leader although it knows no configuration with itself in it is catching up.
+  const bool denied = denier != peers_.end() && configuration_.index != 0 && leader_ == 0;
   outside_.clear();
-  if (raft.removed || (denier != peers_.end() && configuration_.index != 0 && leader_ == 0)) {
+  if (raft.removed || denied) {
     outside_ = fmt::format(
         "this member has been removed from the cluster{}: stop it. To use it again, empty its data "
         "directory, start it with --join and run: conclave member add {}=HOST:PEERPORT",
-        raft.removed ? "" : fmt::format(" (member {} says so)", denier->first), options_.id);
-  } else if (options_.join && configuration_.configuration.Find(options_.id) == nullptr) {
+        denied ? fmt::format(" (member {} says so)", denier->first) : "", options_.id);
+  } else if (options_.join && !inside && configuration_.index == 0 && leader_ == 0) {
     outside_ = fmt::format("waiting to be added: conclave member add {}={}", options_.id,
                            AddressOf(options_.id, {}));
   } else if (raft.incarnation_refused) {

@@ -43,7 +43,9 @@ void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {
   } else if (auto* digest = std::get_if<DigestReport>(&message)) {
     OnDigest(from, *digest);
   } else if (auto* offer = std::get_if<SnapshotOffer>(&message)) {
-    receiver_->OnOffer(from, *offer);
+    if (!Starving()) {  // else it is offered again
+      receiver_->OnOffer(from, *offer);
+    }
   } else if (auto* chunk = std::get_if<SnapshotChunk>(&message)) {
     receiver_->OnChunk(from, std::move(*chunk));
   } else if (const auto* snapshot_ack = std::get_if<SnapshotAck>(&message)) {
@@ -67,6 +69,13 @@ void Server::Core::OnPeerConnected(const PeerHello& peer) {
       seams_.transport->Refuse(
           peer.member, fmt::format("member {} is no peer of member {}", peer.member, options_.id));
     }
+    return;
+  }
+  if (at->second.leaving_ns != 0 && peer.configuration_index <= configuration_.index &&
+      configuration_.configuration.Find(options_.id) != nullptr) {
+    // Removed, and here anew before its time was up: from now on a stranger, which is told so.
+    seams_.transport->RemovePeer(peer.member);
+    peers_.erase(at);
     return;
   }
   std::string refusal;

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -97,7 +98,6 @@ class MembersTest(unittest.TestCase):
             state = json.loads((directory / "local-cluster.json").read_text(encoding="utf-8"))
             state["removed"].remove(removed)
             (directory / "local-cluster.json").write_text(json.dumps(state), encoding="utf-8")
-            subprocess.run(["true"], check=True)
             run = local_cluster(directory, "start", removed, "--timeout", 3, check=False)
             self.assertEqual(1, run.returncode)
             self.assertIn("has been removed from the cluster", run.stderr + run.stdout)
@@ -135,7 +135,8 @@ class MembersTest(unittest.TestCase):
             local_cluster(directory, "kill", 3)
             local_cluster(directory, "add", "--no-vote")  # runs; that it was an observer is undone
             conclave(directory, "member", "remove", 4)
-            address = listed(directory)[3]["peer_address"].replace("103", "104")
+            host, port = listed(directory)[3]["peer_address"].split(":")
+            address = f"{host}:{int(port) + 1}"
             refused = conclave(directory, "member", "replace", 3, "--with", "4=nonsense", expect=3)
             self.assertIn("HOST:PEERPORT", refused.stderr)
             conclave(directory, "member", "replace", 3, "--with", f"4={address}")
@@ -174,6 +175,68 @@ class MembersTest(unittest.TestCase):
         # for a majority that cannot come, which must not happen here.
         self.assertEqual(1, run.returncode, run.stdout + run.stderr)
         return run.stderr
+
+
+class LostMajorityTest(unittest.TestCase):
+    def conclaved(self, directory, member, *flags):
+        """Runs conclaved with the flags that the member had: (status, what it said)."""
+        state = json.loads((directory / "local-cluster.json").read_text(encoding="utf-8"))
+        base = state["base_port"]
+        members = ",".join(f"{i}=127.0.0.1:{base + 100 + i}" for i in (1, 2, 3))
+        run = subprocess.run(
+            [BIN_DIR / "conclaved", f"--id={member}", f"--cluster_name={state['cluster_name']}",
+             f"--data_dir={directory / str(member) / 'data'}", f"--members={members}",
+             f"--client_address=127.0.0.1:{base + member}", "--admin_address=", *flags],
+            capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False)
+        return run.returncode, run.stdout + run.stderr, state["cluster_name"]
+
+    def test_a_survivor_goes_on_as_another_cluster_and_an_old_member_is_refused(self):
+        with cluster(3) as directory:
+            conclave(directory, "create", "/a", "kept")
+            old_id = json.loads(conclave(directory, "status", "-o", "json").stdout)["cluster_id"]
+            wait_for(lambda: len({m["applied_index"] for m in json.loads(conclave(
+                directory, "status", "-o", "json").stdout)["members"]}) == 1, "equal members")
+            # A running member's directory is left alone.
+            self.assertEqual(1, self.conclaved(directory, 1, "--recover_lost_majority")[0])
+            local_cluster(directory, "kill", 1, 2, 3)
+            status, text, name = self.conclaved(directory, 2, "--recover_lost_majority")
+            self.assertEqual(1, status, text)
+            for part in ("member 1 at", "member 3 at", "is dropped", "1099511627776",
+                         "Nothing was changed", f"--confirm_recovery={name}"):
+                self.assertIn(part, text)
+            status, text, _ = self.conclaved(directory, 2, "--recover_lost_majority",
+                                             "--confirm_recovery=another")
+            self.assertEqual(2, status, text)
+            status, text, _ = self.conclaved(directory, 2, "--recover_lost_majority",
+                                             f"--confirm_recovery={name}")
+            self.assertEqual(0, status, text)
+            self.assertIn("Done: the id of the new cluster is", text)
+            local_cluster(directory, "start", 2, check=False)
+            self.assertEqual("kept", conclave(directory, "get", "/a", "-o", "raw").stdout)
+            state = json.loads(conclave(directory, "status", "-o", "json").stdout)
+            self.assertEqual([2], [member["id"] for member in state["members"]])
+            self.assertNotEqual(old_id, state["cluster_id"])
+            self.assertGreater(state["members"][0]["applied_index"], 1 << 40)
+            # One of the old members comes: it is refused, and nothing becomes of it.
+            local_cluster(directory, "start", 3, "--timeout", 3, check=False)
+            wait_for(lambda: "different clusters" in log_of(directory, 3),
+                     "the old member to be refused")
+            self.assertEqual("kept", self.at(directory, 2, "get", "/a", "-o", "raw"))
+            # Emptied, it is welcome.
+            port = endpoints(directory).split(":")[-1]
+            self.assertIn("learner", self.at(directory, 2, "member", "add",
+                                             f"3=127.0.0.1:{int(port) + 100}"))
+            local_cluster(directory, "wipe", 3)
+            wait_for(lambda: len(re.findall(" voter ", self.at(directory, 2, "member", "list")))
+                     == 2, "member 3 to be a voter")
+            wait_for(lambda: self.at(directory, 3, "get", "/a", "-o", "raw") == "kept",
+                     "the tree at member 3")
+
+    def at(self, directory, member, *arguments):
+        """What conclave prints that knows this member alone."""
+        return subprocess.run(
+            [BIN_DIR / "conclave", "--endpoints", endpoints(directory).split(",")[member - 1],
+             *arguments], capture_output=True, text=True, timeout=60, check=False).stdout
 
 
 class StopTest(unittest.TestCase):

@@ -27,6 +27,7 @@ BANNED = (
     ("libraries log or return, they do not print", _CONSOLE, PRODUCT,
      {"coord/main.cc": "the program conclaved prints what it was asked for",
       "coord/flags.cc": "prints --help, --version and what is wrong with a flag",
+      "coord/recover.cc": "the report of a program that ends after it",
       "coord/process.cc": "says what went wrong before there is a log",
       "client/command/": "a command prints",
       "client/include/conclave/error.h": "says why it aborts; it has no logger"}),

@@ -222,14 +222,21 @@ bool SimNetwork::Known(raft::MemberId to, raft::MemberId from) {
   if (endpoints_[to].peers.contains(from)) {
     return true;
   }
-  const auto refusal = endpoints_[to].handler->OnStranger(endpoints_[from].hello);
-  if (!refusal) {
+  const raft::ClusterId none{};
+  const PeerHello& hello = endpoints_[from].hello;
+  const raft::ClusterId& cluster = endpoints_[to].hello.cluster;
+  if (hello.cluster != none && cluster != none && hello.cluster != cluster) {
+    Tell(from, [to](PeerTransport::Handler* handler) {
+      handler->OnPeerRefused(to, "the members are of different clusters");
+    });
+  } else if (const auto refusal = endpoints_[to].handler->OnStranger(hello); refusal) {
+    Tell(from, [to, reason = *refusal](PeerTransport::Handler* handler) {
+      handler->OnNotMember(to, reason);
+    });
+  } else {
     endpoints_[to].peers.insert(from);
     return true;
   }
-  Tell(from, [to, reason = *refusal](PeerTransport::Handler* handler) {
-    handler->OnNotMember(to, reason);
-  });
   if (strangers_.insert(Key(to, from)).second) {
     loop_->At(loop_->now_ns() + options_.stranger_retry_ns, [this, to, from] {
       strangers_.erase(Key(to, from));
