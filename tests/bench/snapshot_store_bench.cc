@@ -69,6 +69,84 @@ struct Arguments {
   std::uint64_t checkpoints = 200;
 };
 
+/// What a full dump took, which everything else is compared with.
+struct Cost {
+  double wall = 0;
+  double cpu = 0;
+  double all = 0;  ///< CPU, LevelDB's own threads included
+  double bytes = 0;
+};
+
+/// Some rows changed, and some new.
+std::vector<std::pair<std::string, std::string>> Changed(const Arguments& arguments,
+                                                         std::mt19937_64& random) {
+  std::vector<std::pair<std::string, std::string>> changed;
+  for (std::uint64_t n = 0; n < arguments.changes; ++n) {
+    // One in ten is new.
+    const std::uint64_t key =
+        n % 10 == 0 ? arguments.rows + random() % arguments.rows : random() % arguments.rows;
+    changed.emplace_back(KeyOf(key), ValueOf(&random));
+  }
+  std::sort(changed.begin(), changed.end());
+  changed.erase(std::unique(changed.begin(), changed.end(),
+                            [](const auto& a, const auto& b) { return a.first == b.first; }),
+                changed.end());
+  return changed;
+}
+
+void RunCheckpoints(SnapshotGenerations& generations, const Arguments& arguments, const Cost& full,
+                    std::mt19937_64& random) {
+  const auto store = generations.current();
+  std::vector<double> walls;
+  std::vector<double> cpus;
+  const double all = CpuSeconds(RUSAGE_SELF);
+  double making = 0;
+  for (std::uint64_t i = 0; i < arguments.checkpoints; ++i) {
+    double cpu = CpuSeconds();
+    const auto changed = Changed(arguments, random);
+    making += CpuSeconds() - cpu;
+    const double wall = Seconds();
+    cpu = CpuSeconds();
+    const auto written = generations.Checkpoint(MetaAt(2 + i), "digest", [&](const RowSink& sink) {
+      for (const auto& [key, value] : changed) {
+        sink(key, value);
+      }
+    });
+    CHECK(written && *written == nullptr);
+    walls.push_back(Seconds() - wall);
+    cpus.push_back(CpuSeconds() - cpu);
+  }
+  const double delta_all =
+      (CpuSeconds(RUSAGE_SELF) - all - making) / static_cast<double>(arguments.checkpoints);
+  const double delta_bytes = (static_cast<double>(store->bytes_written()) - full.bytes) /
+                             static_cast<double>(arguments.checkpoints);
+  std::sort(walls.begin(), walls.end());
+  std::sort(cpus.begin(), cpus.end());
+  const std::size_t middle = walls.size() / 2;
+  Print(fmt::format("checkpoint of {} changes, median", arguments.changes), walls[middle],
+        cpus[middle], delta_all, delta_bytes);
+  Print("  the longest", walls.back(), cpus.back(), delta_all, delta_bytes);
+  std::printf(
+      "  of the full dump: %.2f %% of the time, %.2f %% of the CPU (%.2f %% with LevelDB's share "
+      "of "
+      "compactions), %.2f %% of the bytes\n",
+      100 * walls[middle] / full.wall, 100 * cpus[middle] / full.cpu, 100 * delta_all / full.all,
+      100 * delta_bytes / full.bytes);
+}
+
+void RunLoad(const SnapshotStore& store) {
+  const double wall = Seconds();
+  const double cpu = CpuSeconds();
+  std::uint64_t rows = 0;
+  const auto loaded = store.Load([&](std::string_view /*key*/, std::string_view /*value*/) {
+    ++rows;
+    return tl::expected<void, std::string>();
+  });
+  CHECK(loaded) << loaded.error().message;
+  Print(fmt::format("load of {} rows, verified", rows), Seconds() - wall, CpuSeconds() - cpu,
+        CpuSeconds() - cpu, 0);
+}
+
 void Run(const std::string& directory, const Arguments& arguments) {
   SnapshotOptions options;
   options.env = leveldb::Env::Default();
@@ -86,80 +164,23 @@ void Run(const std::string& directory, const Arguments& arguments) {
   const std::string some = ValueOf(&random);
 
   std::printf("%-38s %10s %10s %10s %14s\n", "", "wall ms", "CPU ms", "with bg.", "bytes written");
-  double cpu = CpuSeconds();
-  double all = CpuSeconds(RUSAGE_SELF);
-  double wall = Seconds();
+  const double cpu = CpuSeconds();
+  const double all = CpuSeconds(RUSAGE_SELF);
+  const double wall = Seconds();
   auto built = generations->Build(MetaAt(1), "digest", [&](const RowSink& sink) {
     for (const std::string& key : keys) {
       sink(key, some);
     }
   });
   CHECK(built) << built.error().message;
-  const double full_wall = Seconds() - wall;
-  const double full_cpu = CpuSeconds() - cpu;
-  const double full_all = CpuSeconds(RUSAGE_SELF) - all;
+  Cost full{Seconds() - wall, CpuSeconds() - cpu, CpuSeconds(RUSAGE_SELF) - all, 0};
   generations->Switch(*built);
   const auto store = generations->current();
-  const auto full_bytes = static_cast<double>(store->bytes_written());
-  Print(fmt::format("full dump of {} rows", arguments.rows), full_wall, full_cpu, full_all,
-        full_bytes);
-
-  std::vector<double> walls;
-  std::vector<double> cpus;
-  all = CpuSeconds(RUSAGE_SELF);
-  double making = 0;
-  for (std::uint64_t i = 0; i < arguments.checkpoints; ++i) {
-    cpu = CpuSeconds();
-    std::vector<std::pair<std::string, std::string>> changed;
-    for (std::uint64_t n = 0; n < arguments.changes; ++n) {
-      // One in ten is new.
-      const std::uint64_t key =
-          n % 10 == 0 ? arguments.rows + random() % arguments.rows : random() % arguments.rows;
-      changed.emplace_back(KeyOf(key), ValueOf(&random));
-    }
-    std::sort(changed.begin(), changed.end());
-    changed.erase(std::unique(changed.begin(), changed.end(),
-                              [](const auto& a, const auto& b) { return a.first == b.first; }),
-                  changed.end());
-    making += CpuSeconds() - cpu;
-    wall = Seconds();
-    cpu = CpuSeconds();
-    const auto written = generations->Checkpoint(MetaAt(2 + i), "digest", [&](const RowSink& sink) {
-      for (const auto& [key, value] : changed) {
-        sink(key, value);
-      }
-    });
-    CHECK(written && *written == nullptr);
-    walls.push_back(Seconds() - wall);
-    cpus.push_back(CpuSeconds() - cpu);
-  }
-  const double delta_all =
-      (CpuSeconds(RUSAGE_SELF) - all - making) / static_cast<double>(arguments.checkpoints);
-  const double delta_bytes = (static_cast<double>(store->bytes_written()) - full_bytes) /
-                             static_cast<double>(arguments.checkpoints);
-  std::sort(walls.begin(), walls.end());
-  std::sort(cpus.begin(), cpus.end());
-  const std::size_t middle = walls.size() / 2;
-  Print(fmt::format("checkpoint of {} changes, median", arguments.changes), walls[middle],
-        cpus[middle], delta_all, delta_bytes);
-  Print("  the longest", walls.back(), cpus.back(), delta_all, delta_bytes);
-  std::printf(
-      "  of the full dump: %.2f %% of the time, %.2f %% of the CPU (%.2f %% with LevelDB's share "
-      "of "
-      "compactions), %.2f %% of the bytes\n",
-      100 * walls[middle] / full_wall, 100 * cpus[middle] / full_cpu, 100 * delta_all / full_all,
-      100 * delta_bytes / full_bytes);
-
-  wall = Seconds();
-  cpu = CpuSeconds();
-  std::uint64_t rows = 0;
-  const auto loaded = store->Load([&](std::string_view /*key*/, std::string_view /*value*/) {
-    ++rows;
-    return tl::expected<void, std::string>();
-  });
-  CHECK(loaded) << loaded.error().message;
-  Print(fmt::format("load of {} rows, verified", rows), Seconds() - wall, CpuSeconds() - cpu,
-        CpuSeconds() - cpu, 0);
+  full.bytes = static_cast<double>(store->bytes_written());
+  Print(fmt::format("full dump of {} rows", arguments.rows), full.wall, full.cpu, full.all,
+        full.bytes);
+  RunCheckpoints(*generations, arguments, full, random);
+  RunLoad(*store);
 }
 
 }  // namespace

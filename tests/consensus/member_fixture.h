@@ -109,4 +109,29 @@ class Members : public ::testing::Test {
   Configuration shown_;
 };
 
+inline void NoPromotion(Options& options) { options.promote_learners = false; }
+
+/// Changes of the membership.
+class Membership : public Members {
+ protected:
+  /// A leader 1 of `voters` with learner `id` that has caught up and stays a learner.
+  void LeadWithLearner(MemberId voters, MemberId id) {
+    Lead(voters, NoPromotion);
+    AddCaughtUp(id);
+  }
+
+  void AddCaughtUp(MemberId id) {
+    Join(id, NoPromotion);
+    ASSERT_TRUE(cluster_.Change(1, Kind::kAddLearner, id));
+    ASSERT_TRUE(cluster_.RunUntil([&] { return PeerAt(1, id).caught_up; }, 40));
+    ASSERT_TRUE(cluster_.RunUntil([&] { return At(1).commitIndex == At(1).last.index; }, 10));
+    ASSERT_TRUE(ConfigOf(1).Names(id, 1000 + id));
+  }
+
+  ConfigChangeError Error(MemberId at, Kind kind, MemberId id) {
+    const auto result = cluster_.Change(at, kind, id);
+    return result ? ConfigChangeError{} : result.error();
+  }
+};
+
 }  // namespace conclave::raft::testing

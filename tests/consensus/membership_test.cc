@@ -11,30 +11,6 @@
 namespace conclave::raft::testing {
 namespace {
 
-void NoPromotion(Options& options) { options.promote_learners = false; }
-
-class Membership : public Members {
- protected:
-  /// A leader 1 of `voters` with learner `id` that has caught up and stays a learner.
-  void LeadWithLearner(MemberId voters, MemberId id) {
-    Lead(voters, NoPromotion);
-    AddCaughtUp(id);
-  }
-
-  void AddCaughtUp(MemberId id) {
-    Join(id, NoPromotion);
-    ASSERT_TRUE(cluster_.Change(1, Kind::kAddLearner, id));
-    ASSERT_TRUE(cluster_.RunUntil([&] { return PeerAt(1, id).caught_up; }, 40));
-    ASSERT_TRUE(cluster_.RunUntil([&] { return At(1).commitIndex == At(1).last.index; }, 10));
-    ASSERT_TRUE(ConfigOf(1).Names(id, 1000 + id));
-  }
-
-  ConfigChangeError Error(MemberId at, Kind kind, MemberId id) {
-    const auto result = cluster_.Change(at, kind, id);
-    return result ? ConfigChangeError{} : result.error();
-  }
-};
-
 TEST_F(Membership, ALearnerGetsTheLogIsRegisteredAndBecomesAVoterByItself) {
   Lead(3);
   ASSERT_TRUE(cluster_.Propose(1, "before"));
@@ -609,50 +585,6 @@ TEST_F(Membership, AVoterThatKnowsTheLostDiskVotesForTheNewOne) {
   ASSERT_EQ(ConfigOf(5).Find(2)->incarnation, 1002U);
   EXPECT_TRUE(cluster_.RunUntil([&] { return cluster_.Leader() == 2; }, 300));
 }
-
-// --- Ongaro 2015: a leader that has committed nothing in its term changes nothing ---
-
-class TwoLeaders : public Membership {
- protected:
-  /// Leader 1 makes one change, known to it and 5 alone; 2 is elected by 2, 3 and 4 and tries the
-  /// other before its term has started. The quorums {1, 4, 5} or {1, 4} of the one and {2, 3, 6} or
-  /// {2, 3} of the other have no member in common.
-  void Run(Kind one, MemberId one_id, Kind two, MemberId two_id) {
-    Lead(4, NoPromotion);
-    AddCaughtUp(5);
-    AddCaughtUp(6);
-    cluster_.Run(6);
-    cluster_.Partition({1, 5});
-    ASSERT_TRUE(cluster_.Change(1, one, one_id));
-    Deliver<AppendEntries>(1, 5);
-    DropAll();
-    cluster_.Crash(1);
-    cluster_.Heal();
-    for (MemberId id = 2; id <= 4; ++id) {
-      cluster_.PeerDown(id, 1);
-    }
-    cluster_.Campaign(2);
-    while (Deliver<RequestVote>(2, 3) || Deliver<RequestVote>(2, 4) ||
-           Deliver<RequestVoteReply>(3, 2) || Deliver<RequestVoteReply>(4, 2)) {
-    }
-    ASSERT_EQ(At(2).role, RoleName::kLeader);
-    DropAll();
-    EXPECT_EQ(Error(2, two, two_id), ConfigChangeError::kTermNotStarted);
-    cluster_.Partition({2, 3, 6});
-    cluster_.Run(8);
-    EXPECT_EQ(Error(2, two, two_id), ConfigChangeError::kTermNotStarted);
-    cluster_.Restart(1);
-    cluster_.Run(200);
-    EXPECT_EQ(cluster_.violation(), std::nullopt);
-    EXPECT_EQ(cluster_.Converge(), std::nullopt);
-  }
-};
-
-TEST_F(TwoLeaders, OneAddsAndOneRemoves) { Run(Kind::kPromote, 5, Kind::kRemove, 1); }
-
-TEST_F(TwoLeaders, TwoAdd) { Run(Kind::kPromote, 5, Kind::kPromote, 6); }
-
-TEST_F(TwoLeaders, TwoRemove) { Run(Kind::kRemove, 3, Kind::kRemove, 4); }
 
 }  // namespace
 }  // namespace conclave::raft::testing
