@@ -51,7 +51,7 @@ function(conclave_library name)
     target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${A_HDRS})
     target_link_libraries(${name} PUBLIC ${A_DEPS}
       PRIVATE $<BUILD_INTERFACE:conclave_options> ${A_PRIVATE_DEPS})
-    if(CMAKE_CURRENT_SOURCE_DIR MATCHES "/(consensus|persist|coord|client)(/|$)" AND
+    if(CMAKE_CURRENT_SOURCE_DIR MATCHES "/(consensus|persist|coord|client|thrift)(/|$)" AND
        NOT CMAKE_CURRENT_SOURCE_DIR MATCHES "/tests/")
       target_compile_options(${name} PRIVATE ${conclave_mutants})
     endif()

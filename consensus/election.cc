@@ -38,6 +38,9 @@ void Raft::Core::LeaveRole() {
   }
   // Confirmed, but not handed over yet: the confirmation holds, yet a driver is easier to get right
   // if no read of a leader comes out after the news of its end.
+  if (CONCLAVE_MUTANT(14)) {
+    return;
+  }
   for (const ReadReady& read : reads_) {
     reads_failed_.push_back(read.id);
     ++counters_.reads_failed;
@@ -272,7 +275,8 @@ void Raft::Core::Receive(MemberId from, const RequestVote& message) {
     }
     const EntryId last = log_.last();
     // Section 3.6.1: a candidate's log must be at least as up to date as the voter's.
-    const bool up_to_date = EntryId{message.lastLogTerm, message.lastLogIndex} >= last;
+    const bool up_to_date = EntryId{message.lastLogTerm, message.lastLogIndex} >= last ||
+                            CONCLAVE_MUTANT(6) || (message.preVote && CONCLAVE_MUTANT(22));
     counters_.votes_refused_log += up_to_date ? 0 : 1;
     const bool vote_free = message.preVote ? message.term > hard_.currentTerm
                                            : (hard_.votedFor == 0 || hard_.votedFor == from);
@@ -300,7 +304,8 @@ void Raft::Core::CountVote(MemberId from, const RequestVoteReply& message,
     ++counters_.from_wrong_incarnation;
     return;
   }
-  votes[from] = {true, message.incarnation};
+  const MemberId again = CONCLAVE_MUTANT(7) && votes.contains(from) ? kNumberMax + votes.size() : 0;
+  votes[from + again] = {true, message.incarnation};
 }
 
 void Raft::Core::Receive(MemberId from, const RequestVoteReply& message) {

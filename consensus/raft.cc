@@ -98,6 +98,9 @@ Raft::Core::Core(Options options, Restored restored, const LogReader& reader, Ra
                 members.end());
   configs_.push_back(std::move(flags));
   for (IndexedConfiguration& config : restored.configurations) {
+    for (Member& member : config.configuration.members) {
+      member.kind = CONCLAVE_MUTANT(23) ? MemberKind::kVoter : member.kind;
+    }
     CHECK_GT(config.index, configs_.back().index);
     NoteConfiguration(config.configuration);
     configs_.push_back(std::move(config));

@@ -38,7 +38,7 @@ tl::expected<ReadId, ReadError> Raft::Core::ReadIndex() {
 void Raft::Core::BeginReadRound(Leader& leader) {
   ++counters_.read_rounds;
   ReadRound round = std::exchange(leader.queued, {});
-  round.round = ++read_round_;
+  round.round = CONCLAVE_MUTANT(13) ? read_round_ : ++read_round_;
   round.readIndex = commitIndex_;
   leader.rounds.push_back(std::move(round));
   leader.heartbeat_pending = true;
@@ -77,6 +77,10 @@ void Raft::Core::FailReads(Leader& leader) {
   leader.rounds.push_back(std::exchange(leader.queued, {}));
   for (ReadRound& round : leader.rounds) {
     for (const ReadId id : round.local) {
+      if (CONCLAVE_MUTANT(14)) {
+        reads_.push_back({id, commitIndex_});
+        continue;
+      }
       reads_failed_.push_back(id);
     }
     for (const RemoteRead& read : round.remote) {

@@ -83,7 +83,7 @@ void Raft::Core::SendTo(const Leader& leader, Progress& peer, Index through) {
 
 void Raft::Core::SendAppends(Leader& leader) {
   const bool reads_waiting = !leader.queued.local.empty() || !leader.queued.remote.empty();
-  if (reads_waiting && commitIndex_ >= leader.term_start) {
+  if (reads_waiting && (commitIndex_ >= leader.term_start || CONCLAVE_MUTANT(12))) {
     BeginReadRound(leader);
   } else if (leader.heartbeat_pending) {
     ++read_round_;  // Fresh, so that a lost round is retried under another number.
@@ -156,7 +156,8 @@ void Raft::Core::Acknowledged(Leader& leader, Progress& peer, const AppendEntrie
   // Below the start nothing can be compared, and nothing there is waited for: it is committed.
   if (matched > peer.matchIndex && matched >= log_.start().index) {
     // An index alone could be that of an entry since overwritten; the term tells.
-    if (matched > log_.lastIndex() || !log_.Matches(message.matched)) {
+    const bool fits = log_.Matches(message.matched) || CONCLAVE_MUTANT(11);
+    if (matched > log_.lastIndex() || !fits) {
       ++counters_.stale_acknowledgements;
       return;
     }
@@ -205,7 +206,8 @@ void Raft::Core::MaybeCommit() {
   std::vector<std::uint64_t>& matched = scratch_;
   matched.clear();
   if (CountsSelf()) {
-    matched.push_back(durableIndex_);  // Section 10.2.1: its own copy counts when it is durable.
+    // Section 10.2.1: its own copy counts when it is durable.
+    matched.push_back(CONCLAVE_MUTANT(9) ? log_.lastIndex() : durableIndex_);
   }
   for (const Progress& peer : leader.peers) {
     if (PeerCounts(peer)) {
@@ -214,7 +216,8 @@ void Raft::Core::MaybeCommit() {
   }
   const Index index = QuorumValue(matched);
   // Section 3.6.2: only an entry of the own term is committed by counting; those before it with it.
-  if (index > commitIndex_ && log_.TermAt(index) == hard_.currentTerm) {
+  const bool own_term = log_.TermAt(index) == hard_.currentTerm || CONCLAVE_MUTANT(1);
+  if (index > commitIndex_ && own_term) {
     AdvanceCommit(index);
   }
 }
@@ -354,7 +357,7 @@ void Raft::Core::StoreEntries(MemberId from, const AppendEntries& message) {
   }
   while (first_new <= std::min(last, log_.lastIndex())) {
     const Entry& theirs = message.entries[first_new - prev - 1];
-    if (!log_.Matches(theirs.id())) {
+    if (!log_.Matches(theirs.id()) || CONCLAVE_MUTANT(5)) {
       break;
     }
     if (theirs.chain != log_.ChainAt(first_new)) {
@@ -383,7 +386,8 @@ void Raft::Core::StoreEntries(MemberId from, const AppendEntries& message) {
     }
   }
   // Not beyond `last`: what follows here may be another leader's (section 3.5, figure 3.1).
-  if (const Index commit = std::min(message.leaderCommit, last); commit > commitIndex_) {
+  const Index verified = CONCLAVE_MUTANT(4) ? log_.lastIndex() : last;
+  if (const Index commit = std::min(message.leaderCommit, verified); commit > commitIndex_) {
     AdvanceCommit(commit);
   }
   Acknowledge(from, last, message);
@@ -406,8 +410,8 @@ void Raft::Core::Reject(MemberId from, const AppendEntries& message) {
 
 /// Tells that the logs are equal up to `verified`, as far as that is durable.
 void Raft::Core::Acknowledge(MemberId from, Index verified, const AppendEntries& message) {
-  const bool wait = verified > durableIndex_ && !message.entries.empty();
-  Index matched = wait ? verified : std::min(verified, durableIndex_);
+  const bool wait = verified > durableIndex_ && !message.entries.empty() && !CONCLAVE_MUTANT(8);
+  Index matched = wait || CONCLAVE_MUTANT(8) ? verified : std::min(verified, durableIndex_);
   if (matched < log_.start().index) {
     matched = 0;  // An installed snapshot is not durable yet.
   }
@@ -451,7 +455,9 @@ bool Raft::Core::TruncateFrom(Index first) {
     handedToDisk_ = first - 1;
   }
   // What is durable, or will be, of the entries cut off says nothing about those that replace them.
-  durableIndex_ = std::min(durableIndex_, first - 1);
+  if (!CONCLAVE_MUTANT(10)) {
+    durableIndex_ = std::min(durableIndex_, first - 1);
+  }
   for (InFlight& write : in_flight_) {
     write.last = std::min(write.last, first - 1);
   }

@@ -286,12 +286,14 @@ void Contender::ClaimLock() {
   if (predecessor_watch_ != 0) {
     core_->Unwatch(std::exchange(predecessor_watch_, 0));
   }
-  RunMulti(
-      *core_,
-      {Op::Check(contender_path_), Op::Set(options_.path, Claim{name_, options_.value}.Encode())},
-      kUnbounded, [self = shared_from_this()](Result<MultiResult> result) {
-        self->OnClaimed(std::move(result));
-      });
+  RunMulti(*core_,
+           CONCLAVE_MUTANT(40)
+               ? std::vector<Op>{Op::Set(options_.path, Claim{name_, options_.value}.Encode())}
+               : std::vector<Op>{Op::Check(contender_path_),
+                                 Op::Set(options_.path, Claim{name_, options_.value}.Encode())},
+           kUnbounded, [self = shared_from_this()](Result<MultiResult> result) {
+             self->OnClaimed(std::move(result));
+           });
 }
 
 void Contender::OnClaimed(Result<MultiResult> result) {

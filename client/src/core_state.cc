@@ -244,6 +244,10 @@ void Core::Expire(const std::string& reason) {
     End(SessionState::kClosed, reason);
     return;
   }
+  if (CONCLAVE_MUTANT(35)) {
+    OpenSession();
+    return;
+  }
   SetState(SessionState::kLost, reason);
   End(SessionState::kExpired, reason);
 }

@@ -101,7 +101,7 @@ ReplyHead Server::Core::HeadFor(const Caller& caller, std::int64_t zxid) {
   if (zxid != 0) {
     head.zxid = zxid;
   }
-  if (own) {
+  if (own && !CONCLAVE_MUTANT(41)) {
     homes_->FillHead(caller.session, caller.no_events, NowNs(), &head);
   }
   return head;

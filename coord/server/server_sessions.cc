@@ -112,7 +112,7 @@ void Server::Core::ExchangeTouches() {
     ConfirmTouches(options_.id, id, std::move(sessions));
     return;
   }
-  if (!Connected(leader_)) {
+  if (!Connected(leader_) || CONCLAVE_MUTANT(34)) {
     return;
   }
   if (auto batch = touch_.TakeBatch()) {

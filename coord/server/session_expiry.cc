@@ -11,7 +11,7 @@ void SessionExpiry::Lead(std::int64_t now_ns,
   last_due_ns_ = now_ns;
   quorum_held_ns_ = now_ns;
   for (const auto& [session, timeout_ns] : sessions) {
-    Opened(session, timeout_ns, now_ns);
+    Opened(session, timeout_ns, CONCLAVE_MUTANT(33) ? now_ns - timeout_ns * 3 / 4 : now_ns);
   }
 }
 

@@ -184,7 +184,8 @@ bool IsReservedPath(std::string_view path) {
 
 std::string SequenceSuffix(std::int32_t counter) {
   std::array<char, 16> text{};
-  const int length = std::snprintf(text.data(), text.size(), "%010d", counter);
+  const std::int32_t number = CONCLAVE_MUTANT(47) ? counter & 0x7fffffff : counter;
+  const int length = std::snprintf(text.data(), text.size(), "%010d", number);
   return {text.data(), static_cast<std::size_t>(length)};
 }
 

@@ -120,6 +120,9 @@ void StateMachine::ExecuteForSession(const Entry& entry, ApplyResult& result) {
                   fmt::format("mode {} is unknown", static_cast<unsigned>(create->mode)));
       return;
     }
+    if (CONCLAVE_MUTANT(36) && std::holds_alternative<SetData>(entry.command)) {
+      ExecuteOps(entry, result);
+    }
     result.reply = Refusal(
         Code::kSessionExpired,
         fmt::format("session {} is over or was never opened; open a new one", header.session));
@@ -139,6 +142,11 @@ void StateMachine::ExecuteForSession(const Entry& entry, ApplyResult& result) {
       result.reply.expected_seq = session->last_seq + 1;
       return;
     case SequenceVerdict::kDuplicate:
+      if (CONCLAVE_MUTANT(39)) {
+        ExecuteOps(entry, result);
+        result.reply.zxid = last_zxid_;
+        return;
+      }
       result.reply = sessions_.StoredAnswer(*session, header.seq);
       result.duplicate = true;
       return;

@@ -135,11 +135,12 @@ OpResult Transaction::Do(const Create& op) {
   fields.mzxid = context_.zxid;
   fields.ctime_ms = context_.wall_ms;
   fields.mtime_ms = context_.wall_ms;
-  fields.ephemeral_owner = IsEphemeral(op.mode) ? context_.session : 0;
+  const bool ephemeral = IsEphemeral(op.mode) && !(CONCLAVE_MUTANT(37) && !changes_.empty());
+  fields.ephemeral_owner = ephemeral ? context_.session : 0;
   fields.create_ordinal = static_cast<std::uint16_t>(changes_.size());
   const ValueRef value = Value::Make(fields, BaseName(path), op.data);
   const Tree::ParentBefore before = tree_.AddChild(*parent, path, value, context_.zxid);
-  if (IsEphemeral(op.mode)) {
+  if (ephemeral) {
     sessions_.AddEphemeral(context_.session, OrderOf(*value), path);
   }
   result.stat = tree_.FindChild(*parent, value->name())->stat();
@@ -186,7 +187,7 @@ OpResult Transaction::Do(const Delete& op) {
 void Transaction::DeleteAt(const Znode& parent, const std::string& path) {
   const std::int64_t parent_pzxid = parent.pzxid();
   const Stat stat = tree_.Find(path)->stat();
-  Znode znode = tree_.RemoveChild(parent, path, context_.zxid);
+  Znode znode = tree_.RemoveChild(parent, path, CONCLAVE_MUTANT(38) ? parent_pzxid : context_.zxid);
   const Value& value = znode.value();
   if (value.ephemeral_owner() != 0) {
     sessions_.RemoveEphemeral(value.ephemeral_owner(), OrderOf(value));
@@ -229,6 +230,9 @@ OpResult Transaction::Do(const SetData& op) {
   Value::Fields fields = znode->value().fields();
   fields.mzxid = context_.zxid;
   fields.mtime_ms = context_.wall_ms;
+  if (CONCLAVE_MUTANT(44)) {  // Where a member's memory happens to lie.
+    fields.mtime_ms += static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(&tree_) >> 4U);
+  }
   fields.version = NextVersion(fields.version);
   const ValueRef value = Value::Make(fields, znode->name(), op.data);
   ValueRef old = tree_.ReplaceValue(*znode, op.path, value);

@@ -70,6 +70,9 @@ void WatchHub::SetQueueCapacity(SessionWatches& session, std::size_t capacity) {
 
 void WatchHub::StopQueueing(SessionWatches& session, Cursor at) {
   overflows_ += 1;
+  if (CONCLAVE_MUTANT(42)) {
+    return;
+  }
   session.horizon = Before(at);
   if (session.queued() < options_.session_events_max) {
     // The budget over all is used up. Whoever has much of it and wants more gives all of it back,
@@ -169,7 +172,7 @@ void WatchHub::Acknowledge(std::int64_t session_id, Cursor cursor) {
 }
 
 void WatchHub::Forget(SessionWatches& session, Cursor through) {
-  while (session.queued() != 0 && *session.live() <= through) {
+  while (session.queued() != 0 && *session.live() <= through && !CONCLAVE_MUTANT(43)) {
     session.head += 1;
     queued_ -= 1;
   }

@@ -78,7 +78,7 @@ TProtocol& MessageReader::Begin(std::string_view frame, Protocol protocol) {
   CHECK(!frame.empty());  // a limit of 0 would mean none
   CHECK_LE(frame.size(), std::size_t{std::numeric_limits<std::int32_t>::max()});
   input_->Observe(frame);
-  const auto string_limit = static_cast<std::int32_t>(frame.size());
+  const auto string_limit = CONCLAVE_MUTANT(45) ? 0 : static_cast<std::int32_t>(frame.size());
   if (protocol == Protocol::kBinary) {
     binary_.setStringSizeLimit(string_limit);
     return binary_;
