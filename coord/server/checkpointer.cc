@@ -30,7 +30,8 @@ Checkpointer::Checkpointer(const Options& options, Links links, LogTail tail,
 }
 
 void Checkpointer::Turn() {
-  if (phase_ == Phase::kIdle && Due() && HasRoom()) {
+  const bool idle = phase_ == Phase::kIdle || (CONCLAVE_MUTANT(26) && phase_ == Phase::kWriting);
+  if (idle && Due() && HasRoom()) {
     Begin();
   }
   if (phase_ == Phase::kFreezing) {
@@ -67,7 +68,8 @@ bool Checkpointer::HasRoom() const {
 }
 
 void Checkpointer::Begin() {
-  auto meta = links_.driver->raft().MetaAt(links_.applier->applied());
+  const raft::Index behind = CONCLAVE_MUTANT(25) ? 1 : 0;
+  auto meta = links_.driver->raft().MetaAt(links_.applier->applied() - behind);
   if (!meta) {
     return;  // a log that cannot be read says so itself
   }
