@@ -45,8 +45,7 @@ std::optional<SnapshotMeta> Raft::Core::MetaAt(Index index) const {
   CHECK(log_.start().index <= index && index <= commitIndex_);
   const auto term = log_.TermAt(index);
   const auto chain = log_.ChainAt(index);
-  const IndexedConfiguration& configuration =
-      CONCLAVE_MUTANT(20) ? configs_.front() : ConfigAt(index);
+  const IndexedConfiguration& configuration = ConfigAt(index);
   if (!term || !chain || configuration.index == 0 || configuration.index > index) {
     return std::nullopt;
   }
