@@ -43,9 +43,7 @@ void Server::Core::OnPeerMessage(raft::MemberId from, PeerMessage message) {
   } else if (auto* digest = std::get_if<DigestReport>(&message)) {
     OnDigest(from, *digest);
   } else if (auto* offer = std::get_if<SnapshotOffer>(&message)) {
-    if (!Starving()) {  // else it is offered again
-      receiver_->OnOffer(from, *offer);
-    }
+    receiver_->OnOffer(from, *offer);
   } else if (auto* chunk = std::get_if<SnapshotChunk>(&message)) {
     receiver_->OnChunk(from, std::move(*chunk));
   } else if (const auto* snapshot_ack = std::get_if<SnapshotAck>(&message)) {
@@ -242,8 +240,11 @@ void Server::Core::OnDigest(raft::MemberId from, const DigestReport& report) {
       return;
     case DigestAudit::Verdict::kMinority:
       ++counters_.digest_mismatches;
-      Break(fmt::format("the state of this member at index {} differs from that of the majority",
-                        report.index));
+      Break(
+          fmt::format("the state of this member at index {} differs from that of the majority: "
+                      "stop it, empty its data directory, start it, and: conclave member replace "
+                      "{}",
+                      report.index, options_.id));
       return;
     case DigestAudit::Verdict::kNoMajority:
       ++counters_.digest_mismatches;

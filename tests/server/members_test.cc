@@ -42,6 +42,12 @@ Called<MemberReply> Change(Cluster& cluster, raft::MemberId member, Kind kind, r
   return Ask(cluster, member, raft::ConfigChange{kind, id, std::move(address)});
 }
 
+// Also while it has something to apply, and is not ready for a moment.
+raft::MemberId LeaderOf(Cluster& cluster) {
+  EXPECT_TRUE(cluster.Until([&] { return cluster.leader() != 0; }));
+  return cluster.leader();
+}
+
 std::string AddressOf(raft::MemberId id) { return "peer-" + std::to_string(id) + ":1"; }
 
 std::optional<MemberStatus> Look(Cluster& cluster, raft::MemberId at, raft::MemberId id) {
@@ -137,7 +143,7 @@ TEST(MembersTest, AnyMemberTakesAChangeAndARepeatedOneChangesNothing) {
   const auto moved = Change(cluster, 4, Kind::kUpdateAddress, 4, "elsewhere:1");
   ASSERT_TRUE(moved.ok()) << moved.message();
   EXPECT_TRUE(moved.answer->changed);
-  EXPECT_EQ(Look(cluster, cluster.leader(), 4)->peer_address, "elsewhere:1");
+  EXPECT_EQ(Look(cluster, LeaderOf(cluster), 4)->peer_address, "elsewhere:1");
   const auto other = Change(cluster, follower, Kind::kAddLearner, 4, AddressOf(4));
   EXPECT_EQ(other.code(), Code::kRefused);
   EXPECT_TRUE(Contains(other.message(), "conclave member replace 4")) << other.message();
@@ -157,8 +163,8 @@ TEST(MembersTest, TwoChangesAtOnceAreMadeOneAfterTheOther) {
                        });
   }
   ASSERT_TRUE(cluster.Until([&] { return answered == 3; }));
-  EXPECT_EQ(cluster.server(cluster.leader()).status().members.size(), 6U);
-  const auto learner = Look(cluster, cluster.leader(), 5);
+  EXPECT_EQ(cluster.server(LeaderOf(cluster)).status().members.size(), 6U);
+  const auto learner = Look(cluster, LeaderOf(cluster), 5);
   EXPECT_EQ(learner->kind, raft::MemberKind::kLearner);
   EXPECT_TRUE(Contains(learner->problem, "--join")) << learner->problem;
 }
@@ -170,7 +176,7 @@ TEST(MembersTest, ALeaderThatIsRemovedHandsOverAndTheRemovedOneIdlesAndSaysSo) {
   ASSERT_NE(old, 0U);
   const auto removed = Change(cluster, old, Kind::kRemove, old);
   ASSERT_TRUE(removed.ok()) << removed.message();
-  const raft::MemberId next = cluster.leader();
+  const raft::MemberId next = LeaderOf(cluster);
   ASSERT_NE(next, 0U);
   EXPECT_NE(next, old);
   EXPECT_EQ(cluster.server(next).status().members.size(), 2U);
@@ -194,23 +200,23 @@ TEST(MembersTest, AMemberThatWasRemovedWhileItWasAwayIsToldSo) {
   cluster.StartAll();
   ASSERT_NE(cluster.AwaitLeader(), 0U);
   const raft::MemberId gone = cluster.Follower();
-  Client client(&cluster, cluster.leader());
+  Client client(&cluster, LeaderOf(cluster));
   ASSERT_TRUE(client.Open());
   cluster.Kill(gone, false);
-  const auto removed = Change(cluster, cluster.leader(), Kind::kRemove, gone);
+  const auto removed = Change(cluster, LeaderOf(cluster), Kind::kRemove, gone);
   ASSERT_TRUE(removed.ok()) << removed.message();
   ASSERT_TRUE(client.Create("/a").ok());
-  const std::uint64_t term = cluster.server(cluster.leader()).status().term;
+  const std::uint64_t term = cluster.server(LeaderOf(cluster)).status().term;
   ASSERT_FALSE(cluster.Start(gone).has_value());
   ASSERT_TRUE(cluster.Until([&] {
     return Contains(cluster.server(gone).status().unready_reason, "has been removed");
   })) << cluster.server(gone).status().unready_reason;
   EXPECT_TRUE(Contains(cluster.server(gone).status().members.at(gone - 1).problem, "removed"));
   cluster.RunMs(10'000);
-  EXPECT_EQ(cluster.server(cluster.leader()).status().term, term);
+  EXPECT_EQ(cluster.server(LeaderOf(cluster)).status().term, term);
   // The same id may come back, and then everything is well.
-  ASSERT_TRUE(Change(cluster, cluster.leader(), Kind::kAddLearner, gone, AddressOf(gone)).ok());
-  EXPECT_TRUE(cluster.Until([&] { return Votes(cluster, cluster.leader(), gone); }));
+  ASSERT_TRUE(Change(cluster, LeaderOf(cluster), Kind::kAddLearner, gone, AddressOf(gone)).ok());
+  EXPECT_TRUE(cluster.Until([&] { return Votes(cluster, LeaderOf(cluster), gone); }));
   EXPECT_TRUE(cluster.AwaitConverged());
 }
 
@@ -219,7 +225,7 @@ TEST(MembersTest, AnEmptiedMemberIsNamedWithTheRemedyAndComesBackByIt) {
   cluster.StartAll();
   ASSERT_NE(cluster.AwaitLeader(), 0U);
   const raft::MemberId emptied = cluster.Follower();
-  const raft::MemberId leader = cluster.leader();
+  const raft::MemberId leader = LeaderOf(cluster);
   Client client(&cluster, leader);
   ASSERT_TRUE(client.Open());
   ASSERT_TRUE(client.Create("/a").ok());
@@ -247,7 +253,7 @@ TEST(MembersTest, AMemberIsReplacedBeforeItsNewDiskIsThere) {
   cluster.StartAll();
   ASSERT_NE(cluster.AwaitLeader(), 0U);
   const raft::MemberId lost = cluster.Follower();
-  const raft::MemberId leader = cluster.leader();
+  const raft::MemberId leader = LeaderOf(cluster);
   cluster.Kill(lost);
   cluster.WipeDisk(lost);
   ASSERT_TRUE(Change(cluster, leader, Kind::kReadmit, lost).ok());
@@ -262,7 +268,7 @@ TEST(MembersTest, AChangeThatWouldStopTheClusterIsRefusedWithTheReason) {
   Cluster cluster(Members(3));
   cluster.StartAll();
   ASSERT_NE(cluster.AwaitLeader(), 0U);
-  const raft::MemberId leader = cluster.leader();
+  const raft::MemberId leader = LeaderOf(cluster);
   const raft::MemberId down = cluster.Follower(0);
   const raft::MemberId up = cluster.Follower(1);
   cluster.Kill(down);
@@ -303,7 +309,7 @@ TEST(MembersTest, AChangeWhoseLeaderIsCutOffIsUnknownAndAskingAgainClearsItUp) {
   cluster.network().HealAll();
   const auto again = Change(cluster, old, Kind::kAddLearner, 4, AddressOf(4));
   ASSERT_TRUE(again.ok()) << again.message();
-  EXPECT_EQ(cluster.server(cluster.leader()).status().members.size(), 4U);
+  EXPECT_EQ(cluster.server(LeaderOf(cluster)).status().members.size(), 4U);
 }
 
 TEST(MembersTest, LeadershipGoesWhereItIsSent) {
@@ -412,7 +418,7 @@ TEST(MembersTest, AMemberListIsAsFreshAsALinearizableRead) {
   cluster.StartAll();
   ASSERT_NE(cluster.AwaitLeader(), 0U);
   const raft::MemberId follower = cluster.Follower();
-  ASSERT_TRUE(Change(cluster, cluster.leader(), Kind::kAddObserver, 4, AddressOf(4)).ok());
+  ASSERT_TRUE(Change(cluster, LeaderOf(cluster), Kind::kAddObserver, 4, AddressOf(4)).ok());
   std::optional<Status> list;
   cluster.server(follower).ListMembers([&](const ReplyHead&, const Answer<Status>& answer) {
     ASSERT_TRUE(answer);

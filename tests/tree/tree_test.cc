@@ -264,7 +264,7 @@ TEST(CodeTest, TheTable) {
       EXPECT_NE(NameOf(*code), "Unknown");
     }
   }
-  EXPECT_EQ(known, 22);
+  EXPECT_EQ(known, 23);
 }
 
 }  // namespace
