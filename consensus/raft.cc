@@ -327,6 +327,9 @@ void Raft::Core::SetTermAndVote(Term term, MemberId vote) {
         (term == hard_.currentTerm && (hard_.votedFor == 0 || hard_.votedFor == vote)))
       << "term " << hard_.currentTerm << " vote " << hard_.votedFor << " to " << term << ", "
       << vote;
+  if (term == hard_.currentTerm && vote == hard_.votedFor) {
+    return;  // A request for the vote it has already: nothing new to write.
+  }
   if (term != hard_.currentTerm) {
     // Acknowledgements to a leader of an earlier term are of no use, and what they name may be
     // overwritten in the same write.
