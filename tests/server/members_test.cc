@@ -100,6 +100,45 @@ TEST(MembersTest, OneMemberBecomesThreeAndFiveAndOutlivesTheFirst) {
   EXPECT_TRUE(cluster.AwaitConverged());
 }
 
+TEST(MembersTest, MembersComeBySnapshotWhereTheLogDoesNotReachBack) {
+  ClusterOptions options = Members(1);
+  options.tune = [](Options& member) {
+    member.checkpoint_log_entries = 10;
+    member.log_tail_entries = 0;
+  };
+  Cluster cluster(std::move(options));
+  cluster.StartAll();
+  ASSERT_EQ(cluster.AwaitLeader(), 1U);
+  Client client(&cluster, 1);
+  ASSERT_TRUE(client.Open(600'000));
+  ASSERT_TRUE(client.Create("/a").ok());
+  for (raft::MemberId id = 2; id <= 3; ++id) {
+    for (int i = 0; i < 40; ++i) {
+      ASSERT_TRUE(client.Set("/a", std::to_string(i)).ok());
+    }
+    ASSERT_TRUE(cluster.Until([&] { return cluster.server(1).status().log_first_index > 30; }));
+    ASSERT_NO_FATAL_FAILURE(Grow(cluster, 1, id));
+    EXPECT_GE(cluster.server(id).status().counters.snapshots_installed, 1U);
+  }
+  ASSERT_TRUE(cluster.AwaitConverged());
+  // One loses its disk and comes back the same way.
+  cluster.Kill(2);
+  cluster.WipeDisk(2);
+  ASSERT_TRUE(client.Set("/a", "last").ok());
+  ASSERT_FALSE(cluster.Start(2).has_value());
+  ASSERT_TRUE(Change(cluster, LeaderOf(cluster), Kind::kReadmit, 2).ok());
+  ASSERT_TRUE(cluster.Until([&] { return Votes(cluster, LeaderOf(cluster), 2); }));
+  ASSERT_TRUE(cluster.AwaitConverged());
+  EXPECT_GE(cluster.server(2).status().counters.snapshots_installed, 1U);
+  // And all of them know each other after a restart from a checkpoint.
+  for (raft::MemberId id = 1; id <= 3; ++id) {
+    cluster.Kill(id, false);
+  }
+  cluster.StartAll();
+  ASSERT_TRUE(cluster.AwaitConverged());
+  EXPECT_EQ(cluster.server(2).status().members.size(), 3U);
+}
+
 TEST(MembersTest, AMemberThatIsToJoinWaitsAndStartsNoCluster) {
   Cluster cluster(Members(3));
   for (const raft::MemberId id : {4U, 5U, 6U, 7U}) {
