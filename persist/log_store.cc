@@ -84,7 +84,9 @@ tl::expected<void, Error> LogStore::Prepare(const LogBatch& batch, leveldb::Writ
   }
   Append(batch.append, writes, state);
   if (batch.install) {
-    CHECK_GT(batch.install->generation, state->generation);
+    // Not always a higher one: while a snapshot is being received, a checkpoint may have made a
+    // generation that was begun after it.
+    CHECK_NE(batch.install->generation, state->generation);
     CHECK_GE(batch.install->meta.last.index, state->start.index);
     CHECK_LE(batch.install->meta.last.index, state->last.index);
     if (auto fits = CheckInstall(batch, *state); !fits) {

@@ -197,6 +197,16 @@ TEST_F(Compaction, ATruncationTakesConfigurationsBack) {
   EXPECT_EQ(restored.configurations.front().configuration, Members(1));
 }
 
+// A checkpoint may begin and count a generation while a snapshot is still being received.
+TEST_F(Compaction, TheGenerationThatCountsMayHaveBeenBegunBeforeTheOneBeforeIt) {
+  ASSERT_NO_FATAL_FAILURE(Append(6, 5));
+  ASSERT_NO_FATAL_FAILURE(Write(Install(3, 10)));
+  ASSERT_NO_FATAL_FAILURE(Write(Install(2, 20)));
+  EXPECT_EQ(store_->generation(), 2U);
+  Reopen();
+  EXPECT_EQ(store_->generation(), 2U);
+}
+
 TEST_F(Compaction, AnInstallThatEmptiesTheLogBeginsAfterTheSnapshot) {
   ASSERT_NO_FATAL_FAILURE(Append(5, 5, Members(1)));
   raft::SnapshotMeta meta;
