@@ -229,6 +229,10 @@ void Core::OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, Rp
   if (head != nullptr && !TakeHead(*head, sent_at)) {
     return;
   }
+  if (const Call* call = calls_.Find(id); result && call != nullptr && call->attempt == attempt &&
+                                          call->kind != CallKind::kFree && HomeIsLost(*head)) {
+    return;
+  }
   if (head != nullptr && MustWait(*head)) {
     Hold(id, attempt, {.zxid = head->cursor.zxid, .ordinal = head->cursor.ordinal},
          std::move(result));
@@ -250,6 +254,17 @@ void Core::OnOutcome(Call& call, RpcResult result) {
   } else {
     OnCallFailure(call, std::get<wire::CallFailure>(result.error()));
   }
+}
+
+bool Core::HomeIsLost(const idl::Head& head) {
+  // As after a long silence: a member keeps the watches of a session that does not call for a
+  // while only, and a change of leader may have kept the session itself alive for longer.
+  if (phase_ != Phase::kReady || !options_.open_session || head.__isset.cursor ||
+      !watches_.AnyRegistered()) {
+    return false;
+  }
+  MoveAway("it has forgotten the session's watches");
+  return true;
 }
 
 bool Core::MustWait(const idl::Head& head) const {

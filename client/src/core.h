@@ -119,6 +119,9 @@ class Core : public std::enable_shared_from_this<Core> {
   idl::Ctx ContextOf(const Call& call) const;
   void OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, RpcResult result);
   void OnOutcome(Call& call, RpcResult result);
+  // The member has forgotten the session's watches: it says nothing of where their events end. The
+  // session is taken up anew then, and what was not answered before is asked again. True: so it is.
+  bool HomeIsLost(const idl::Head& head);
   // The reply shows a state whose events have not come yet: it waits for them.
   bool MustWait(const idl::Head& head) const;
   void Hold(std::uint64_t id, std::uint64_t attempt, const Cursor& until, RpcResult result);
@@ -145,7 +148,7 @@ class Core : public std::enable_shared_from_this<Core> {
   // Leaves the member for another.
   void MoveAway(const std::string& reason, const std::vector<Endpoint>& preferred = {});
   void OpenSession();
-  void OnSessionOpened(BootTime sent_at, RpcResult result);
+  void OnSessionOpened(bool first, BootTime sent_at, RpcResult result);
   void ResumeSession(std::vector<idl::WatchSpec> specs, bool first);
   void OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, RpcResult result);
   void LearnNextSeq();
@@ -217,6 +220,7 @@ class Core : public std::enable_shared_from_this<Core> {
   Backoff dial_backoff_;
   Backoff retry_backoff_;
   std::string nonce_;
+  bool open_sent_ = false;  // An OpenSession with this nonce.
   bool next_seq_known_ = true;
   bool closing_ = false;
   bool ever_ready_ = false;

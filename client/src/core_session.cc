@@ -161,15 +161,18 @@ void Core::OpenSession() {
   request.__set_timeoutMs(static_cast<std::int32_t>(options_.session_timeout.count()));
   request.__set_nonce(nonce_);
   request.__set_clientName(options_.client_name);
+  // What an earlier attempt has opened is as old as that: only the answer to the first one says
+  // that the session was alive after it was asked for.
+  const bool first = !std::exchange(open_sent_, true);
   Send(*channel_, {}, request,
-       [weak = weak_from_this(), sent_at = seams_.loop->Now()](RpcResult result) {
+       [weak = weak_from_this(), first, sent_at = seams_.loop->Now()](RpcResult result) {
          if (const auto core = weak.lock()) {
-           core->OnSessionOpened(sent_at, std::move(result));
+           core->OnSessionOpened(first, sent_at, std::move(result));
          }
        });
 }
 
-void Core::OnSessionOpened(BootTime sent_at, RpcResult result) {
+void Core::OnSessionOpened(bool first, BootTime sent_at, RpcResult result) {
   if (!result) {
     OnHandshakeError(result.error());
     return;
@@ -189,8 +192,10 @@ void Core::OnSessionOpened(BootTime sent_at, RpcResult result) {
   }
   session_id_ = opened.session;
   cursor_ = std::max(cursor_, Cursor{.zxid = opened.session, .ordinal = 0});
-  // Opening is the session's first sign of life, and it has been agreed on after it was sent.
-  ExtendValidity(sent_at + session_timeout());
+  if (first) {
+    // Opening is the session's first sign of life, and it has been agreed on after it was sent.
+    ExtendValidity(sent_at + session_timeout());
+  }
   BecomeReady();
 }
 
@@ -226,6 +231,8 @@ void Core::OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, 
       return;
     }
   }
+  // The first poll says it again, with the cursor up to which events are missing.
+  resumed.head.resync = false;
   if (!rest.empty()) {
     // The cursor must stay for those that are not registered yet, so no event is taken before all
     // are: the next call's head brings them again.
@@ -304,7 +311,9 @@ void Core::BecomeReady() {
   phase_ = Phase::kReady;
   ready_at_ = seams_.loop->Now();
   last_reply_at_ = ready_at_;
-  hops_ = 0;
+  if (!options_.open_session) {
+    hops_ = 0;  // With a session, once a poll has stayed: it may still be sent elsewhere.
+  }
   CancelTimer(connect_timer_);
   retry_backoff_.Reset();
   const std::string where = home_->ToString();
@@ -383,7 +392,7 @@ void Core::OnNudged(BootTime sent_at, Cursor asked, RpcResult result) {
     return;  // Else the next heartbeat brings the events.
   }
   const auto& poll = std::get<idl::PollResult>(*result);
-  if (SentElsewhere(poll) || !TakeEvents(poll.head, sent_at, asked)) {
+  if (HomeIsLost(poll.head) || SentElsewhere(poll) || !TakeEvents(poll.head, sent_at, asked)) {
     return;
   }
   ReleaseHeld();
@@ -440,9 +449,10 @@ void Core::OnHeartbeat(BootTime sent_at, Cursor asked, RpcResult result) {
   bool ping = false;
   const bool first = !timeout_known_;
   if (auto* poll = std::get_if<idl::PollResult>(&*result)) {
-    if (SentElsewhere(*poll)) {
+    if (HomeIsLost(poll->head) || SentElsewhere(*poll)) {
       return;
     }
+    hops_ = 0;
     LearnTimeout(poll->timeoutMs);
     if (!TakeEvents(poll->head, sent_at, asked)) {
       return;

@@ -51,7 +51,9 @@ bool Core::TakeEvents(const idl::Head& head, BootTime sent_at, const Cursor& ask
     return false;
   }
   std::vector<WatchTable::Delivery> deliveries;
-  if (head.__isset.events) {
+  // What comes along with a resync lies behind the gap that it tells of: the application must not
+  // see it before it knows of the gap, and reads anew up to the cursor in any case.
+  if (head.__isset.events && !head.resync) {
     for (const idl::Event& event : head.events) {
       watches_.Match(event, deliveries);
     }

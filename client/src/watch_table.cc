@@ -1,5 +1,6 @@
 #include "client/src/watch_table.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -114,6 +115,11 @@ idl::WatchSpec SpecOf(const WatchTable::Watch& watch) {
   spec.__set_mode(ToIdl(watch.mode));
   spec.__set_withValue(watch.with_values);
   return spec;
+}
+
+bool WatchTable::AnyRegistered() const {
+  return std::any_of(watches_.begin(), watches_.end(),
+                     [](const auto& entry) { return entry.second.registered; });
 }
 
 std::vector<idl::WatchSpec> WatchTable::Specs() const {

@@ -59,6 +59,8 @@ class WatchTable {
   // Every registered watch is told; ids of one-shot ones, which are over, go to `over`.
   void Resync(const Cursor& now, std::vector<Delivery>& deliveries, std::vector<WatchId>& over);
 
+  // Whether the cluster has confirmed any.
+  bool AnyRegistered() const;
   // All that are registered, for a member that does not know them.
   std::vector<idl::WatchSpec> Specs() const;
 

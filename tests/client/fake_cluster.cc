@@ -383,9 +383,12 @@ void FakeCluster::FillHead(idl::Head& head, const idl::Ctx& ctx, int id) {
   }
   head.__set_clusterId(cluster_id);
   head.__set_memberId(id);
-  if (ctx.session != 0 && !ctx.noEvents) {
+  // A member without watches of the session says nothing of where their events end.
+  if (ctx.session == 0 || head.__isset.cursor || member(id).watches[ctx.session].empty()) {
+    // Nothing.
+  } else if (!ctx.noEvents) {
     DrainEvents(head, ctx.session, id);
-  } else if (ctx.session != 0 && !member(id).watches[ctx.session].empty()) {
+  } else {
     // A parked poll is answered first; without one the head says that there are events.
     AnswerPolls(ctx.session, id);
     head.__set_cursor(HasEvents(ctx.session, id) ? End() : member(id).sent[ctx.session]);
@@ -533,6 +536,12 @@ void FakeCluster::CloseSession(std::int64_t session) {
   }
   sessions.erase(session);
   Changed(std::move(changes));
+}
+
+void FakeCluster::ForgetWatches(std::int64_t session) {
+  for (Member& one : members_) {
+    one.watches.erase(session);
+  }
 }
 
 void FakeCluster::ExpireSession(std::int64_t session) {

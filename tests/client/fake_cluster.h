@@ -90,6 +90,9 @@ class FakeCluster final : public Transport {
   std::int64_t ForeignCreate(const std::string& path, const std::string& data);
   void ForeignRemove(const std::string& path);
 
+  // Members have not heard of the session for so long that they drop its watches.
+  void ForgetWatches(std::int64_t session);
+
   // Members no longer remember changes up to now.
   void ForgetChanges() { forgotten_ = changes_.size(); }
 
@@ -123,6 +126,8 @@ class FakeCluster final : public Transport {
     std::map<std::int64_t, std::map<std::int64_t, Registered>> watches;  // By session, id.
     std::map<std::int64_t, std::size_t> position;  // By session: changes told of.
     std::map<std::int64_t, idl::Cursor> sent;      // By session: what polls were answered up to.
+    // By session: events before this are missing. Said with every poll from before it.
+    std::map<std::int64_t, idl::Cursor> resync;
   };
 
   struct ParkedPoll {

@@ -317,11 +317,10 @@ void Handler::resumeWatches(Cob<idl::ResumeWatchesResult> cob, ExnCob exn, const
         if (auto expired = cluster.CheckSession(ctx)) {
           return expired;
         }
-        if (const auto other = cluster.elsewhere.find("m" + std::to_string(member) + ":1");
-            other != cluster.elsewhere.end()) {
-          result.head.__set_resync(true);
+        const auto other = cluster.elsewhere.find("m" + std::to_string(member) + ":1");
+        const bool sent_on = other != cluster.elsewhere.end();
+        if (sent_on) {
           result.__set_elsewhere({other->second});
-          return std::nullopt;
         }
         auto& watches = cluster.member(member).watches[ctx.session];
         if (request.replaceAll) {
@@ -331,7 +330,12 @@ void Handler::resumeWatches(Cob<idl::ResumeWatchesResult> cob, ExnCob exn, const
           watches[watch.watchId] = {watch, watch.__isset.since ? watch.since : request.cursor};
         }
         const std::size_t position = cluster.PositionBehind(request.cursor);
-        result.head.__set_resync(position < cluster.forgotten_);
+        // As at a member: no events, the head's cursor is the client's own, and polls say it again.
+        result.head.__set_cursor(request.cursor);
+        result.head.__set_resync(sent_on || position < cluster.forgotten_);
+        if (result.head.resync) {
+          cluster.member(member).resync[ctx.session] = cluster.End();
+        }
         cluster.member(member).position[ctx.session] = std::max(position, cluster.forgotten_);
         return std::nullopt;
       });
@@ -339,11 +343,19 @@ void Handler::resumeWatches(Cob<idl::ResumeWatchesResult> cob, ExnCob exn, const
 
 void Handler::poll(Cob<idl::PollResult> cob, ExnCob exn, const idl::Ctx& ctx,
                    const idl::PollRequest& request) {
-  const auto answer = [this, cob, exn, ctx] {
+  const idl::Cursor& behind = cluster.member(member).resync[ctx.session];
+  const bool resync =
+      std::tie(request.cursor.zxid, request.cursor.ordinal) < std::tie(behind.zxid, behind.ordinal);
+  const auto answer = [this, cob, exn, ctx, resync] {
     Serve<idl::PollResult>("poll", ctx, cob, exn, [&](idl::PollResult& result) -> Outcome {
       auto expired = cluster.CheckSession(ctx);
       if (!expired) {
         result.__set_timeoutMs(cluster.sessions.at(ctx.session).timeout_ms);
+        result.head.__set_resync(resync);
+        const auto other = cluster.elsewhere.find("m" + std::to_string(member) + ":1");
+        if (resync && other != cluster.elsewhere.end()) {
+          result.__set_elsewhere({other->second});
+        }
       }
       return expired;
     });
@@ -353,7 +365,8 @@ void Handler::poll(Cob<idl::PollResult> cob, ExnCob exn, const idl::Ctx& ctx,
     cluster.member(member).position[ctx.session] =
         std::max(cluster.PositionBehind(request.cursor), cluster.forgotten_);
   }
-  if (request.waitMs == 0 || cluster.HasEvents(ctx.session, member) || cluster.CheckSession(ctx)) {
+  if (request.waitMs == 0 || resync || cluster.HasEvents(ctx.session, member) ||
+      cluster.CheckSession(ctx)) {
     answer();
     return;
   }

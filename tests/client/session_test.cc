@@ -324,4 +324,25 @@ TEST_F(SessionTest, StatusNeedsNoSession) {
 }
 
 }  // namespace
+
+// The session may be as old as the attempt whose answer was lost.
+TEST_F(SessionTest, ASessionOpenedByAnEarlierAttemptIsValidOnceItIsConfirmed) {
+  cluster.confirmed_age_ms.reset();
+  int opens = 0;
+  cluster.on_call = [&opens](const std::string& method, const idl::Ctx&, int) {
+    return method == "openSession" && ++opens == 1 ? Break(true) : Fault{};
+  };
+  Client& client = OpenClient();
+  EXPECT_EQ(opens, 2);
+  EXPECT_LE(client.valid_until(), executor.Now());
+  cluster.confirmed_age_ms = 0;
+  executor.Advance(seconds(3));
+  EXPECT_GT(client.valid_until(), executor.Now());
+}
+
+TEST_F(SessionTest, ASessionOpenedAtTheFirstAttemptIsValidAtOnce) {
+  cluster.confirmed_age_ms.reset();
+  EXPECT_GT(OpenClient().valid_until(), executor.Now());
+}
+
 }  // namespace conclave::client_test

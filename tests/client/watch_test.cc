@@ -157,6 +157,49 @@ TEST_F(WatchTest, AMemberThatRemembersTooLittleSendsTheClientOn) {
   EXPECT_EQ(Home(client), good);
 }
 
+// A member forgets the watches of a session that has not called for long, and the session may live.
+TEST_F(WatchTest, AHomeThatHasForgottenTheWatchesIsTakenUpAnew) {
+  Client& client = OpenClient();
+  cluster.ForeignCreate("/a", "1");
+  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
+  executor.Settle();
+  cluster.ForgetWatches(client.session_id());
+  cluster.ForeignSet("/a", "2");
+  // Not even a reply that comes before the next poll may show what the watch has not told of.
+  auto got = Get(client, "/a");
+  ASSERT_TRUE(got.ok());
+  EXPECT_EQ(got->data, "2");
+  EXPECT_THAT(log, ElementsAre("data_changed /a 2"));
+  cluster.ForeignSet("/a", "3");
+  executor.Advance(seconds(1));
+  EXPECT_THAT(log, ElementsAre("data_changed /a 2", "data_changed /a 3"));
+}
+
+// What members know of each other's windows is a second old: each may believe that the other
+// remembers.
+TEST_F(WatchTest, MembersThatSendTheClientToEachOtherAreLeftOffSoonAndOnce) {
+  Client& client = OpenClient();
+  cluster.ForeignCreate("/a", "1");
+  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
+  executor.Advance(seconds(1));
+  const int home = Home(client);
+  const int one = home == 1 ? 2 : 1;
+  const int other = 6 - home - one;
+  cluster.elsewhere["m" + std::to_string(one) + ":1"] = "m" + std::to_string(other) + ":1";
+  cluster.elsewhere["m" + std::to_string(other) + ":1"] = "m" + std::to_string(one) + ":1";
+  cluster.Stop(home);
+  cluster.ForeignSet("/a", "2");
+  const int connects = cluster.connects;
+  executor.Advance(seconds(5));
+  EXPECT_THAT(log, ElementsAre("resync /a")) << "and nothing of what the resync covers";
+  EXPECT_LE(cluster.connects - connects, 8);
+  EXPECT_NE(Home(client), 0);
+  log.clear();
+  cluster.ForeignSet("/a", "3");
+  executor.Settle();
+  EXPECT_THAT(log, ElementsAre("data_changed /a 3"));
+}
+
 TEST_F(WatchTest, APollOfAGivenUpConnectionTakesNoEventWithIt) {
   Client& client = OpenClient();
   cluster.ForeignCreate("/a", "1");
