@@ -31,6 +31,9 @@ std::size_t Applier::RunSlice(std::size_t entries_max) {
     CHECK_EQ(entry.index, applied_ + 1) << "committed entries must be dense";
     applied_ = entry.index;
     ++done;
+    if (observer_ != nullptr) {
+      observer_->OnEntry(entry);
+    }
     if (entry.kind != raft::EntryKind::kCommand) {
       events_.passed(entry);
     } else {

@@ -57,6 +57,9 @@ class Observer {
   Observer& operator=(const Observer&) = delete;
   virtual ~Observer() = default;
 
+  // An entry is handed to the state machine; OnApplied follows.
+  virtual void OnEntry(const raft::Entry& /*entry*/) {}
+
   // An entry was applied: its index, its term, the chain over the log up to it, and a fingerprint
   // of the state after it.
   virtual void OnApplied(std::uint64_t index, std::uint64_t term, std::uint64_t chain,
