@@ -299,6 +299,9 @@ void SimNetwork::Transmit(raft::MemberId from, raft::MemberId to, PeerMessage me
   if (link.generation == 0 || cut_.contains({from, to})) {
     return;
   }
+  if (options_.repeat_millionths > 0 && random_.Uniform(0, 999'999) < options_.repeat_millionths) {
+    RepeatLater(from, to, message);
+  }
   if (options_.break_millionths > 0 && random_.Uniform(0, 999'999) < options_.break_millionths) {
     Break(from, to, {});
     return;
@@ -318,6 +321,26 @@ void SimNetwork::Transmit(raft::MemberId from, raft::MemberId to, PeerMessage me
     HashMessage(*message, &trace_);
     endpoint.handler->OnPeerMessage(from, std::move(*message));
   });
+}
+
+void SimNetwork::RepeatLater(raft::MemberId from, raft::MemberId to, const PeerMessage& message) {
+  if (!std::holds_alternative<raft::Message>(message)) {
+    return;
+  }
+  const auto late_ns =
+      static_cast<std::int64_t>(random_.Uniform(0, static_cast<std::uint64_t>(options_.repeat_ns)));
+  loop_->At(loop_->now_ns() + late_ns,
+            [this, from, to, again = std::make_shared<PeerMessage>(message)] {
+              const Endpoint& endpoint = endpoints_[to];
+              // Within a span: the server forgets what comes outside of one.
+              if (endpoint.handler == nullptr || links_[Key(from, to)].generation == 0) {
+                return;
+              }
+              ++repeated_;
+              trace_.Add(from * 16 + to);
+              HashMessage(*again, &trace_);
+              endpoint.handler->OnPeerMessage(from, std::move(*again));
+            });
 }
 
 void SimNetwork::Break(raft::MemberId a, raft::MemberId b, const std::string& refused_by_a) {
@@ -373,6 +396,7 @@ void SimNetwork::Isolate(raft::MemberId member) {
 void SimNetwork::Calm() {
   options_.break_millionths = 0;
   options_.tail_millionths = 0;
+  options_.repeat_millionths = 0;
 }
 
 void SimNetwork::HealAll() {

@@ -80,6 +80,11 @@ struct SimNetworkOptions {
   std::int64_t reconnect_ns = 20 * kMs;
   // Between two attempts of a member that is none for the one it asks.
   std::int64_t stranger_retry_ns = 500 * kMs;
+  // A message of Raft arrives a second time with this chance, in millionths, up to `repeat_ns`
+  // later, whatever became of its link: doubled, overtaken, and from before a reconnect. More than
+  // the transport's contract allows, and nothing that Raft may mind.
+  std::uint32_t repeat_millionths = 0;
+  std::int64_t repeat_ns = 0;
   // How long a cut goes unnoticed by those who hold the link.
   std::int64_t detect_ns = 1'500 * kMs;
   // Sees each message as it leaves, whatever becomes of it, and may replace it. May be empty.
@@ -106,6 +111,8 @@ class SimNetwork {
   TraceHash& trace() { return trace_; }
 
   std::uint64_t delivered() const { return delivered_; }
+
+  std::uint64_t repeated() const { return repeated_; }
 
  private:
   friend class SimTransport;
@@ -135,6 +142,7 @@ class SimNetwork {
   void ConnectLater(raft::MemberId a, raft::MemberId b, std::int64_t delay_ns);
   void Connect(raft::MemberId a, raft::MemberId b);
   void Tell(raft::MemberId member, std::function<void(PeerTransport::Handler*)> what);
+  void RepeatLater(raft::MemberId from, raft::MemberId to, const PeerMessage& message);
   std::int64_t Delay();
 
   SimLoop* const loop_;
@@ -146,6 +154,7 @@ class SimNetwork {
   std::set<Pair> strangers_;  // pairs that will be tried again
   std::uint64_t next_generation_ = 1;
   std::uint64_t delivered_ = 0;
+  std::uint64_t repeated_ = 0;
   std::uint64_t next_life_ = 1;
   TraceHash trace_;
 };

@@ -245,7 +245,9 @@ void Actor::GiveUp() {
 void Actor::Resume() {
   server::ResumeWatchesRequest request;
   for (const WatchRecord& watch : record().watches) {
-    request.watches.push_back({.watch = watch.watch, .since = watch.since});
+    if (!watch.over) {
+      request.watches.push_back({.watch = watch.watch, .since = watch.since});
+    }
   }
   request.cursor = cursor_;
   request.replace_all = true;
@@ -295,6 +297,33 @@ void Actor::AddWatches() {
       world_->knobs().patience_ms);
 }
 
+// Instead of an operation. One that is not answered is forgotten: what follows is a resume.
+void Actor::AddOneShot() {
+  constexpr tree::WatchMode kModes[] = {tree::WatchMode::kData, tree::WatchMode::kExist,
+                                        tree::WatchMode::kChild};
+  server::AddWatchRequest request;
+  request.watch.id = next_watch_++;
+  request.watch.path = Percent(20) ? "/s" : DrawKey();
+  request.watch.mode = kModes[random_.Uniform(0, 2)];
+  Call<server::AddWatchReply>(
+      [caller = MakeCaller(), request](server::Server& at,
+                                       server::Callback<server::AddWatchReply> done) {
+        at.AddWatch(caller, request, std::move(done));
+      },
+      {},
+      [this, watch = request.watch](ReplyHead& head, Answer<server::AddWatchReply>& answer) {
+        if (answer) {
+          world_->journal().Count("one-shot watches");
+          record().watches.push_back({.watch = watch, .since = answer->since});
+          TakeHead(head, false);
+          WorkLater();
+        } else if (!Handle(head, answer.error().error.code, answer.error().error.message)) {
+          Break();
+        }
+      },
+      world_->knobs().patience_ms);
+}
+
 void Actor::Poll() {
   server::PollRequest request;
   request.cursor = cursor_;
@@ -320,6 +349,14 @@ void Actor::Poll() {
           return;
         }
         TakeHead(head, true);
+        if (!head.cursor) {
+          world_->journal().Count("homes forgotten");
+          resume_again_ = true;  // the member says nothing of the session's watches: it has none
+        }
+        if (std::exchange(resume_again_, false)) {
+          Break();
+          return;
+        }
         std::int64_t pause_ms = 0;
         if (world_->knobs().slow_consumers && !stopping_ && Percent(10)) {
           world_->journal().Count("slow consumers");
@@ -361,6 +398,15 @@ void Actor::TakeHead(const ReplyHead& head, bool from_poll) {
     world_->journal().Count("resyncs");
     cursor_ = head.cursor.value_or(cursor_);
     session.segments.push_back({.from = cursor_, .to = cursor_, .events = {}});
+    // Whether a one-shot watch has gone off in between nobody knows: it is forgotten, here and,
+    // by the resume that follows, at the member.
+    for (WatchRecord& watch : session.watches) {
+      if (tree::IsOneShot(watch.watch.mode) && !watch.over) {
+        watch.over = true;
+        watch.until = cursor_;
+        resume_again_ = true;
+      }
+    }
     return;
   }
   Segment& segment = session.segments.back();
@@ -375,6 +421,13 @@ void Actor::TakeHead(const ReplyHead& head, bool from_poll) {
     segment.events.push_back(
         {.type = event.type, .path = std::string(event.path()), .cursor = event.cursor});
     world_->journal().Count("events");
+    for (WatchRecord& watch : session.watches) {
+      if (!watch.over && tree::IsOneShot(watch.watch.mode) &&
+          std::ranges::find(event.watch_ids, watch.watch.id) != event.watch_ids.end()) {
+        watch.over = true;
+        world_->journal().Count("one-shot watches gone off");
+      }
+    }
   }
   if (head.cursor) {
     cursor_ = std::max(cursor_, *head.cursor);

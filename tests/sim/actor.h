@@ -13,34 +13,33 @@
 
 #include "coord/server/api.h"
 #include "tests/sim/history.h"
+#include "tests/sim/workload.h"
 #include "tests/sim/world.h"
 
 namespace conclave::sim {
 
-// Thread: one. Must outlive every task of the world's loop.
-class Actor {
+class Actor final : public Workload {
  public:
   Actor(World* world, History* history, std::uint64_t number);
-  Actor(const Actor&) = delete;
-  Actor& operator=(const Actor&) = delete;
 
-  void Start() { ReconnectLater(); }
+  void Start() override { ReconnectLater(); }
 
-  // Ends the write that is under way and begins nothing new.
-  void Stop() { stopping_ = true; }
+  void Stop() override { stopping_ = true; }
 
-  bool idle() const { return stopping_ && !write_.has_value() && !opening_; }
+  bool idle() const override { return stopping_ && !write_.has_value() && !opening_; }
 
-  // Leaves connections to members outside of this list and makes new ones only to these.
-  void UseOnly(std::vector<raft::MemberId> members);
+  std::string UnderWay() const override {
+    return opening_ ? "a session" : fmt::format("write {}", seq_);
+  }
 
-  // The other end of the connection has gone.
-  void MemberGone(raft::MemberId member);
+  void UseOnly(std::vector<raft::MemberId> members) override;
+  void MemberGone(raft::MemberId member) override;
 
-  std::int64_t session() const { return session_; }
+  void Quit() override {}
 
-  // Operations that ended with an answer.
-  std::uint64_t answered() const { return answered_; }
+  std::int64_t session() const override { return session_; }
+
+  bool progressed() const override { return answered_ >= 5; }
 
  private:
   struct PendingWrite {
@@ -72,6 +71,7 @@ class Actor {
   void GiveUp();
   void Resume();
   void AddWatches();
+  void AddOneShot();
   void Poll();
   void TakeHead(const server::ReplyHead& head, bool from_poll);
   void NoteAge(const server::ReplyHead& head);
@@ -124,7 +124,9 @@ class Actor {
   tree::Cursor cursor_;
   std::optional<PendingWrite> write_;
   std::deque<std::string> recent_;
-  std::uint64_t answered_ = 0;
+  std::uint64_t answered_ = 0;  // operations
+  tree::WatchId next_watch_ = 3;
+  bool resume_again_ = false;
   std::uint64_t data_ = 0;
 };
 

@@ -104,6 +104,8 @@ void Actor::Work() {
     return;
   } else if (world_->knobs().give_up && random_.Uniform(0, 299) == 0) {
     GiveUp();
+  } else if (Percent(4)) {
+    AddOneShot();
   } else if (Percent(60)) {
     BeginWrite();
   } else {

@@ -30,8 +30,12 @@ DiskView ReadDisk(const persist::testing::FaultEnv& disk, raft::MemberId member,
     view.error = store.error().message;
     return view;
   }
-  view.hardState = (*store)->TakeRestored().hardState;
-  raft::Index next = 1;
+  raft::Restored restored = (*store)->TakeRestored();
+  view.hardState = restored.hardState;
+  view.start = restored.start;
+  view.start_chain = restored.start_chain;
+  view.configurations = std::move(restored.configurations);
+  raft::Index next = view.start.index + 1;
   while (next <= (*store)->last_index()) {
     auto read = (*store)->Read(next, (*store)->last_index(), std::size_t{4} << 20U);
     if (!read) {

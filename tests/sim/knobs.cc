@@ -63,6 +63,10 @@ void DrawNetwork(Dice& dice, server::testing::SimNetworkOptions& network) {
   if (dice.Percent(50)) {
     network.break_millionths = static_cast<std::uint32_t>(dice.In(10, 3'000));
   }
+  if (dice.Percent(30)) {
+    network.repeat_millionths = static_cast<std::uint32_t>(dice.In(100, 30'000));
+    network.repeat_ns = dice.In(1, 3'000) * kMs;
+  }
   network.reconnect_ns = dice.In(1, 100) * kMs;
   network.detect_ns = dice.In(20, 2'000) * kMs;
 }
@@ -75,6 +79,10 @@ void DrawFaults(Dice& dice, Knobs& knobs) {
     *on = dice.Percent(50);
   }
   faults.wipe = knobs.members > 1 && dice.Percent(20);
+  faults.flip = knobs.members > 1 && dice.Percent(25);
+  faults.swap = knobs.members > 1 && dice.Percent(5);
+  faults.old_disk = knobs.members > 1 && dice.Percent(10);
+  faults.matrix = dice.Percent(25);
   knobs.fault_spacing_ms = dice.OneOf(std::array<std::int64_t, 4>{60, 200, 800, 2'500});
   switch (dice.In(0, 2)) {
     case 0:
@@ -107,6 +115,47 @@ void DrawClients(Dice& dice, Knobs& knobs) {
   knobs.give_up = dice.Percent(50);
 }
 
+void DrawMembership(Dice& dice, Knobs& knobs) {
+  knobs.faults.membership = dice.Percent(35);
+  if (knobs.faults.membership) {
+    knobs.spares = static_cast<std::size_t>(dice.In(0, 2));
+  }
+}
+
+void DrawSnapshots(Dice& dice, Knobs& knobs) {
+  if (dice.Percent(40)) {
+    return;
+  }
+  server::Options& options = knobs.server;
+  options.checkpoint_log_entries = dice.OneOf(std::array<std::uint64_t, 3>{5, 50, 1'000});
+  options.checkpoint_dirty_rows = dice.OneOf(std::array<std::size_t, 3>{1, 20, 65'536});
+  options.checkpoint_interval_ms = dice.OneOf(std::array<std::int64_t, 3>{0, 0, 500});
+  options.checkpoint_batch_bytes =
+      dice.OneOf(std::array<std::size_t, 3>{500, 20'000, std::size_t{16} << 20U});
+  options.log_tail_entries = dice.OneOf(std::array<std::uint64_t, 4>{0, 5, 100, 50'000});
+  options.snapshot_chunk_bytes =
+      dice.OneOf(std::array<std::size_t, 4>{16, 200, 4'096, std::size_t{256} << 10U});
+  options.snapshot_chunks_inflight = dice.OneOf(std::array<std::size_t, 2>{1, 4});
+  options.snapshot_retry_ms = dice.In(50, 1'000);
+  options.log_pin_bytes = dice.OneOf(std::array<std::uint64_t, 2>{0, std::uint64_t{64} << 20U});
+  options.freeze_slice_rows = dice.OneOf(std::array<std::size_t, 3>{1, 10, 300});
+  options.snapshot_bytes_per_second =
+      dice.OneOf(std::array<std::uint64_t, 2>{50'000, std::uint64_t{64} << 20U});
+  knobs.interrupt_percent = dice.Percent(60) ? static_cast<std::uint64_t>(dice.In(1, 30)) : 0;
+}
+
+void DrawLibrary(Dice& dice, Knobs& knobs) {
+  if (!dice.Percent(30)) {
+    return;
+  }
+  knobs.library_clients =
+      static_cast<std::size_t>(dice.In(1, static_cast<std::int64_t>(knobs.clients)));
+  knobs.client_pauses = dice.Percent(50);
+  knobs.client_cuts = dice.Percent(50);
+  knobs.client_unread_bytes_max =
+      dice.OneOf(std::array<std::size_t, 3>{2'000, 20'000, std::size_t{16} << 20U});
+}
+
 }  // namespace
 
 Knobs DrawKnobs(std::uint64_t seed) {
@@ -120,6 +169,9 @@ Knobs DrawKnobs(std::uint64_t seed) {
   DrawNetwork(dice, knobs.network);
   DrawFaults(dice, knobs);
   DrawClients(dice, knobs);
+  DrawLibrary(dice, knobs);
+  DrawMembership(dice, knobs);
+  DrawSnapshots(dice, knobs);
   return knobs;
 }
 
@@ -141,19 +193,30 @@ std::string Knobs::Describe() const {
   add(faults.low_space, "low-space");
   add(faults.slow_disk, "slow-disk");
   add(faults.wipe, "wipe");
+  add(faults.flip, "flip");
+  add(faults.swap, "swap");
+  add(faults.old_disk, "old-disk");
+  add(faults.matrix, "matrix");
+  add(faults.membership, "membership");
   add(faults.wall_jump, "wall-jump");
   return fmt::format(
-      "members={} codec={} clients={} keys={} think_ms={} session_ms={} patience_ms={} "
+      "members={}+{} codec={} clients={} keys={} think_ms={} session_ms={} patience_ms={} "
       "heartbeat={} election={}..{} append_max={} inflight={} window={} slice={} pending_max={} "
       "write_timeout={} spacing_ms={} restart={}..{} drift_ppm={} breaks={} tail={}/{}ms "
-      "lost_replies={} slow_consumers={} give_up={} faults={}",
-      members, codec, clients, keys, think_ms, session_timeout_ms, patience_ms,
+      "repeats={} "
+      "lost_replies={} slow_consumers={} give_up={} library={} pauses={} cuts={} unread={} "
+      "checkpoint={}/{}/{}ms/{} tail={} chunk={}x{} interrupt={}% "
+      "faults={}",
+      members, spares, codec, clients, keys, think_ms, session_timeout_ms, patience_ms,
       server.heartbeat_ticks, server.election_ticks_min, server.election_ticks_max,
       server.append_entries_max, server.inflight_messages_max, server.watch_window_changes,
       server.apply_slice_entries, server.pending_requests_max, server.write_timeout_ms,
       fault_spacing_ms, restart_min_ms, restart_max_ms, drift_ppm, network.break_millionths,
-      network.tail_millionths, network.tail_ns / kMs, lost_reply_millionths, slow_consumers,
-      give_up, classes);
+      network.tail_millionths, network.tail_ns / kMs, network.repeat_millionths,
+      lost_reply_millionths, slow_consumers, give_up, library_clients, client_pauses, client_cuts,
+      client_unread_bytes_max, server.checkpoint_log_entries, server.checkpoint_dirty_rows,
+      server.checkpoint_interval_ms, server.checkpoint_batch_bytes, server.log_tail_entries,
+      server.snapshot_chunk_bytes, server.snapshot_chunks_inflight, interrupt_percent, classes);
 }
 
 }  // namespace conclave::sim

@@ -24,14 +24,20 @@ struct FaultClasses {
   bool low_space = false;      // little room is reported before anything fails
   bool slow_disk = false;      // syncs take long for a while
   bool wipe = false;           // a minority loses its disks
+  bool flip = false;           // a bit of a minority's disks turns over
+  bool swap = false;           // a member of a minority is given another member's disk
+  bool old_disk = false;       // a member's disk is put back to an older state
+  bool matrix = false;         // each direction of each link is cut or not
+  bool membership = false;     // members come, go and are replaced, leadership is handed over
   bool wall_jump = false;      // the time of day steps
 };
 
 struct Knobs {
   std::uint64_t seed = 0;
-  std::size_t members = 3;
-  bool codec = false;      // every peer message goes through the bytes of the door
-  server::Options server;  // the member's own fields are filled in later
+  std::size_t members = 3;  // at the start
+  std::size_t spares = 0;   // others, that may be added
+  bool codec = false;       // every peer message goes through the bytes of the door
+  server::Options server;   // the member's own fields are filled in later
   server::testing::SimNetworkOptions network;
 
   FaultClasses faults;
@@ -39,6 +45,8 @@ struct Knobs {
   std::int64_t restart_min_ms = 1;
   std::int64_t restart_max_ms = 500;
   bool aim_at_leader = false;
+  // Of the messages of a snapshot's transfer so many are the occasion of a crash.
+  std::uint64_t interrupt_percent = 0;
   std::int64_t drift_ppm = 0;  // clocks of members run wrong by up to this
   std::int64_t sync_min_ns = 50'000;
   std::int64_t sync_max_ns = 400'000;
@@ -51,6 +59,12 @@ struct Knobs {
   std::uint32_t lost_reply_millionths = 0;  // a connection of a client breaks with an answer on it
   bool slow_consumers = false;
   bool give_up = false;  // clients die silently now and then
+  // Of the clients so many use the client library, over frames to the doors.
+  std::size_t library_clients = 0;
+  bool client_pauses = false;  // these stand still
+  bool client_cuts = false;    // and are cut off from members
+  // A member drops a connection that does not take what it is sent.
+  std::size_t client_unread_bytes_max = std::size_t{16} << 20;
 
   // One line for people.
   std::string Describe() const;

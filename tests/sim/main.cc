@@ -17,7 +17,7 @@ namespace conclave::sim {
 namespace {
 
 // From so many seeds on, a campaign must have exercised everything in kMustHappen.
-constexpr std::uint64_t kCampaign = 60;
+constexpr std::uint64_t kCampaign = 400;
 
 constexpr const char* kMustHappen[] = {"elections",
                                        "crashes",
@@ -28,6 +28,8 @@ constexpr const char* kMustHappen[] = {"elections",
                                        "watches resumed too late",
                                        "resyncs",
                                        "events",
+                                       "one-shot watches",
+                                       "one-shot watches gone off",
                                        "retried writes answered from the store",
                                        "forwarded writes",
                                        "writes acknowledged",
@@ -38,33 +40,66 @@ constexpr const char* kMustHappen[] = {"elections",
                                        "partitions",
                                        "one-way cuts",
                                        "cut links",
+                                       "random matrices of links",
+                                       "messages of Raft repeated",
                                        "pauses",
                                        "failed syncs",
                                        "full disks",
                                        "disks short of room",
                                        "slow disks",
+                                       "disks that stall for seconds",
                                        "wiped disks",
+                                       "bit flips",
+                                       "damaged disks refused at start",
+                                       "swapped disks",
+                                       "disks put back",
                                        "slow consumers",
                                        "jumps of the time of day",
                                        "messages through the codec",
                                        "disks looked at behind a promise",
                                        "disks looked at behind a commit",
                                        "sessions closed",
-                                       "clients told of the end of their session"};
+                                       "clients told of the end of their session",
+                                       "library: connected",
+                                       "library: suspended",
+                                       "library: reconnected",
+                                       "library: lost",
+                                       "library: expired",
+                                       "library: events",
+                                       "library: resyncs",
+                                       "library: watches",
+                                       "library: writes answered",
+                                       "library: writes of unknown outcome",
+                                       "library: writes not done",
+                                       "library: linearizable reads",
+                                       "library: other reads",
+                                       "sessions handed over",
+                                       "processes that died",
+                                       "processes that stood still",
+                                       "slow callbacks",
+                                       "clients cut off from a member",
+                                       "connections of clients broken",
+                                       "connections dropped for not reading",
+                                       "locks granted",
+                                       "locks claimed",
+                                       "locks lost",
+                                       "guarded writes"};
 
 struct Flags {
   std::uint64_t seed = 1;
   std::uint64_t seeds = 1;
   std::int64_t seconds = 20;
   bool trace = false;
-  bool log = false;  // what members log, too
-  std::string kept;  // a file of seeds that failed once
+  bool log = false;       // what members log, too
+  std::string kept;       // a file of seeds that failed once
+  bool required = false;  // only say what a campaign must exercise
 };
 
 [[noreturn]] void Usage(const char* why) {
   fmt::print(
       stderr,
-      "{}\nconclave-sim --seed N [--seeds COUNT] [--seconds S] [--trace] [--log] [--kept FILE]\n",
+      "{}\nconclave-sim --seed N [--seeds COUNT] [--seconds S] [--trace] [--log] [--kept FILE]\n"
+      "conclave-sim --required\n",
       why);
   std::exit(2);
 }
@@ -79,6 +114,10 @@ Flags ParseFlags(int argc, char** argv) {
     }
     if (name == "--log") {
       flags.log = true;
+      continue;
+    }
+    if (name == "--required") {
+      flags.required = true;
       continue;
     }
     if (i + 1 == argc) {
@@ -174,6 +213,12 @@ class Campaign {
 
 int Main(int argc, char** argv) {
   const Flags flags = ParseFlags(argc, argv);
+  if (flags.required) {
+    for (const char* what : kMustHappen) {
+      fmt::print("{}\n", what);
+    }
+    return 0;
+  }
   FLAGS_logtostderr = true;
   FLAGS_minloglevel = flags.log ? google::GLOG_INFO : google::GLOG_FATAL;
   google::InitGoogleLogging(argv[0]);

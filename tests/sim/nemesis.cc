@@ -7,7 +7,8 @@ namespace conclave::sim {
 using persist::testing::CrashPolicy;
 using raft::MemberId;
 
-Nemesis::Nemesis(World* world) : world_(world), random_(world->knobs().seed * 7 + 5) {
+Nemesis::Nemesis(World* world)
+    : world_(world), random_(world->knobs().seed * 7 + 5), operator_(world) {
   const FaultClasses& faults = world->knobs().faults;
   const bool several = world->size() > 1;
   const auto add = [this](bool on, void (Nemesis::*strike)()) {
@@ -27,6 +28,13 @@ Nemesis::Nemesis(World* world) : world_(world), random_(world->knobs().seed * 7 
   add(faults.slow_disk, &Nemesis::SlowDisk);
   add(faults.wall_jump, &Nemesis::JumpWall);
   add(faults.wipe, &Nemesis::WipeOne);
+  add(faults.flip, &Nemesis::FlipOne);
+  add(faults.swap, &Nemesis::SwapOne);
+  add(faults.old_disk, &Nemesis::PutBackOne);
+  add(faults.matrix && several, &Nemesis::Matrix);
+  for (int i = 0; i < 3; ++i) {
+    add(faults.membership, &Nemesis::Membership);
+  }
 }
 
 void Nemesis::Start() {
@@ -144,7 +152,10 @@ void Nemesis::FillDisk() {
 void Nemesis::LowSpace() {
   const MemberId victim = Victim();
   world_->journal().Count("disks short of room");
-  world_->SetFreeSpace(victim, 1'000'000);
+  // Between the two thresholds, below both, nothing.
+  constexpr std::uint64_t kRoom[] = {std::uint64_t{500} << 20U, std::uint64_t{30} << 20U, 1'000'000,
+                                     0};
+  world_->SetFreeSpace(victim, kRoom[random_.Uniform(0, 3)]);
   world_->loop().At(
       world_->loop().now_ns() + static_cast<std::int64_t>(random_.Uniform(50, 4'000)) * kMs,
       [this, victim] { world_->SetFreeSpace(victim, std::uint64_t{1} << 40); });
@@ -153,9 +164,15 @@ void Nemesis::LowSpace() {
 void Nemesis::SlowDisk() {
   const MemberId victim = Victim();
   world_->journal().Count("slow disks");
-  world_->SlowDisk(victim, static_cast<std::int64_t>(random_.Uniform(1, 1'200)) * kMs);
+  const bool stalled = random_.Uniform(0, 3) == 0;
+  if (stalled) {
+    world_->journal().Count("disks that stall for seconds");
+  }
+  world_->SlowDisk(victim,
+                   static_cast<std::int64_t>(random_.Uniform(1, stalled ? 8'000 : 1'200)) * kMs);
   world_->loop().At(
-      world_->loop().now_ns() + static_cast<std::int64_t>(random_.Uniform(50, 3'000)) * kMs,
+      world_->loop().now_ns() +
+          static_cast<std::int64_t>(random_.Uniform(50, stalled ? 9'000 : 3'000)) * kMs,
       [this, victim] { world_->SlowDisk(victim, 0); });
 }
 
@@ -165,30 +182,87 @@ void Nemesis::JumpWall() {
 }
 
 // Only while the rest is still a majority, and once all are known to the cluster: a member whose
-// disk goes before that is a new member.
-void Nemesis::WipeOne() {
-  std::size_t wiped = 0;
-  for (MemberId id = 1; id <= world_->size(); ++id) {
-    wiped += world_->wiped(id) ? 1 : 0;
-    if (!world_->wiped(id) && !world_->registered(id)) {
-      return;
+// disk goes before that is a new member. And not while the operator changes who is a majority.
+MemberId Nemesis::Expendable() {
+  for (const MemberId id : world_->voters()) {
+    if (!world_->lost(id) && !world_->registered(id)) {
+      return 0;
     }
   }
   const MemberId victim = Victim();
-  if (!world_->wiped(victim) && 2 * (world_->size() - wiped - 1) > world_->size()) {
+  return !operator_.busy() && world_->Expendable(victim) ? victim : 0;
+}
+
+void Nemesis::WipeOne() {
+  if (const MemberId victim = Expendable(); victim != 0) {
     world_->Wipe(victim);
   }
 }
 
-std::vector<MemberId> Nemesis::HealMajority() {
+void Nemesis::FlipOne() {
+  if (const MemberId victim = Expendable(); victim != 0) {
+    world_->FlipBit(victim, random_.Uniform(0, 1) == 0);
+  }
+}
+
+void Nemesis::SwapOne() {
+  const MemberId victim = Expendable();
+  if (victim != 0) {
+    world_->SwapDisk(victim, Other(victim));
+  }
+}
+
+// Kept first; put back later, after a crash and a moment in which the others catch up.
+void Nemesis::PutBackOne() {
+  const MemberId victim = Expendable();
+  if (victim == 0 || !world_->running(victim)) {
+    return;
+  }
+  world_->KeepDisk(victim);
+  world_->loop().At(
+      world_->loop().now_ns() + static_cast<std::int64_t>(random_.Uniform(300, 3'000)) * kMs,
+      [this, victim] {
+        if (!stopped_ && Expendable() != 0 && !world_->lost(victim)) {
+          world_->Crash(victim, CrashPolicy::kDropAll);
+          world_->loop().At(world_->loop().now_ns() + 300 * kMs,
+                            [this, victim] { world_->PutBackDisk(victim); });
+        }
+      });
+}
+
+void Nemesis::Matrix() {
+  world_->journal().Count("random matrices of links");
+  world_->journal().Note("each direction of each link is cut or not");
+  for (MemberId from = 1; from <= world_->size(); ++from) {
+    for (MemberId to = 1; to <= world_->size(); ++to) {
+      if (from != to && random_.Uniform(0, 2) == 0) {
+        world_->network().CutOneWay(from, to);
+      }
+    }
+  }
+}
+
+void Nemesis::Heal() {
   stopped_ = true;
-  // A member that does not know yet that the cluster knows it has no vote.
-  std::vector<MemberId> healthy;
-  std::vector<MemberId> unwiped;
+  operator_.Calm();
+  world_->Calm();
   for (MemberId id = 1; id <= world_->size(); ++id) {
     world_->Repair(id);
-    if (!world_->wiped(id)) {
-      unwiped.push_back(id);
+  }
+  world_->network().HealAll();
+  for (const MemberId id : world_->voters()) {
+    world_->Start(id);
+  }
+}
+
+std::vector<MemberId> Nemesis::LeaveMajority() {
+  // A member that does not know yet that the cluster knows it has no vote.
+  const std::vector<MemberId> voters = world_->voters();
+  std::vector<MemberId> healthy;
+  std::vector<MemberId> whole;
+  for (const MemberId id : voters) {
+    if (!world_->lost(id)) {
+      whole.push_back(id);
       if (world_->registered(id)) {
         healthy.push_back(id);
       }
@@ -197,14 +271,13 @@ std::vector<MemberId> Nemesis::HealMajority() {
   for (std::size_t i = healthy.size(); i > 1; --i) {
     std::swap(healthy[i - 1], healthy[random_.Uniform(0, i - 1)]);
   }
-  const std::size_t least = world_->size() / 2 + 1;
+  const std::size_t least = voters.size() / 2 + 1;
   if (healthy.size() < least) {
-    healthy = unwiped;
+    healthy = whole;
   } else {
     healthy.resize(random_.Uniform(least, healthy.size()));
   }
   std::sort(healthy.begin(), healthy.end());
-  world_->network().HealAll();
   for (MemberId id = 1; id <= world_->size(); ++id) {
     if (std::binary_search(healthy.begin(), healthy.end(), id)) {
       world_->Start(id);

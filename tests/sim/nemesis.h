@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "tests/sim/operator.h"
 #include "tests/sim/world.h"
 
 namespace conclave::sim {
@@ -21,9 +22,13 @@ class Nemesis {
 
   void Stop() { stopped_ = true; }
 
-  // Ends all faults, and leaves a random majority of members that have their disks alone with each
-  // other: the rest is dead or cut off. Returns the majority.
-  std::vector<raft::MemberId> HealMajority();
+  // Ends all faults but cuts nobody off yet.
+  void Heal();
+  // Leaves a random majority of the voters that have their disks alone with each other: the rest is
+  // dead or cut off. Returns the majority.
+  std::vector<raft::MemberId> LeaveMajority();
+
+  const Operator& oper() const { return operator_; }
 
  private:
   void Strike();
@@ -31,10 +36,17 @@ class Nemesis {
   raft::MemberId Other(raft::MemberId than);
   void CutSome();
   void WipeOne();
+  void FlipOne();
+  void SwapOne();
+  void PutBackOne();
+  void Matrix();
+  // One that may lose its disk: the others are still a majority. 0: none.
+  raft::MemberId Expendable();
   std::int64_t Spacing();
 
   World* const world_;
   SimRandom random_;
+  Operator operator_;
   std::vector<void (Nemesis::*)()> enabled_;
   bool stopped_ = false;
 
@@ -51,6 +63,8 @@ class Nemesis {
   void LowSpace();
   void SlowDisk();
   void JumpWall();
+
+  void Membership() { operator_.Strike(); }
 };
 
 }  // namespace conclave::sim

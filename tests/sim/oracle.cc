@@ -14,6 +14,11 @@ using tree_model::ModelResult;
 
 namespace {
 
+std::string ParentOf(const std::string& path) {
+  const std::string parent = path.substr(0, path.find_last_of('/'));
+  return parent.empty() ? "/" : parent;
+}
+
 ModelOp ToModel(const tree::Op& op) {
   return std::visit(
       [](const auto& one) {
@@ -39,17 +44,6 @@ ModelOp ToModel(const tree::Op& op) {
         return made;
       },
       op);
-}
-
-std::string ParentOf(const std::string& path) {
-  const std::string parent = path.substr(0, path.find_last_of('/'));
-  return parent.empty() ? "/" : parent;
-}
-
-bool IsUnder(const std::string& path, const std::string& root) {
-  return path == root || root == "/" ||
-         (path.size() > root.size() && path.compare(0, root.size(), root) == 0 &&
-          path[root.size()] == '/');
 }
 
 }  // namespace
@@ -99,6 +93,7 @@ void Oracle::Judge(const std::vector<raft::Entry>& log,
   for (const auto& [id, session] : history_->sessions) {
     CheckSession(session);
   }
+  library_.Finish(changes_);
 }
 
 void Oracle::Apply(const raft::Entry& entry, std::int64_t applied_ns) {
@@ -188,6 +183,10 @@ void Oracle::Request(std::int64_t zxid, const tree::EntryHeader& header,
       }
     }
   }
+  library_.Executed(zxid, key.first, ops, result, model_);
+  if (const LibraryWrite* told = library_.WriteAt(zxid, key.first); told != nullptr) {
+    CheckLibraryWrite(*told, key.first, result, ops);
+  }
   const auto session = history_->sessions.find(key.first);
   if (session == history_->sessions.end()) {
     return;
@@ -232,6 +231,25 @@ void Oracle::CheckWrite(const WriteRecord& write, std::int64_t session, std::int
     if (!differs.empty()) {
       journal_->Fail("C10: session {} seq {}: {}", session, seq, differs);
     }
+  }
+}
+
+void Oracle::CheckLibraryWrite(const LibraryWrite& write, std::int64_t session,
+                               const ModelResult& result, const std::vector<ModelOp>& ops) {
+  const auto at = static_cast<std::size_t>(write.op_index);
+  if (write.op_index < 0) {
+    CheckWrite({.known_zxid = write.known_zxid,
+                .acknowledged = true,
+                .answered = true,
+                .reply = write.reply,
+                .answers = 1},
+               session, 0, result, ops);
+  } else if (at >= result.multi.size() || result.code != tree::NameOf(write.reply.code) ||
+             result.multi[at].code != result.code) {
+    journal_->Fail(
+        "C9: session {}: the multi at {} was answered {} for operation {}, the model "
+        "says {}",
+        session, result.zxid, tree::NameOf(write.reply.code), at, result.code);
   }
 }
 
@@ -299,30 +317,54 @@ void Oracle::CheckSession(const SessionRecord& session) {
                      session.id, seq, tree::NameOf(write.reply.code), write.reply.zxid);
     }
   }
+  const std::vector<tree::Cursor> goes_off = GoesOff(session);
   for (const Segment& segment : session.segments) {
-    CheckSegment(session, segment);
+    CheckSegment(session, segment, goes_off);
   }
 }
 
-void Oracle::CheckSegment(const SessionRecord& session, const Segment& segment) {
+// When each of the session's one-shot watches goes off: with the first change behind its
+// registration that matches. {}: never, or it was forgotten before that.
+std::vector<tree::Cursor> Oracle::GoesOff(const SessionRecord& session) const {
+  std::vector<tree::Cursor> cursors;
+  for (const WatchRecord& watch : session.watches) {
+    tree::Cursor& at = cursors.emplace_back();
+    if (!tree::IsOneShot(watch.watch.mode)) {
+      continue;
+    }
+    auto change = std::partition_point(
+        changes_.begin(), changes_.end(),
+        [&watch](const EventRecord& one) { return one.cursor <= watch.since; });
+    while (change != changes_.end() &&
+           EventsOf(watch.watch.mode, watch.watch.path, *change).empty()) {
+      ++change;
+    }
+    if (change != changes_.end() && (!watch.until || change->cursor <= *watch.until)) {
+      at = change->cursor;
+    }
+  }
+  return cursors;
+}
+
+void Oracle::CheckSegment(const SessionRecord& session, const Segment& segment,
+                          const std::vector<tree::Cursor>& goes_off) {
   std::vector<EventRecord> expected;
   const auto first = std::partition_point(
       changes_.begin(), changes_.end(),
-      [&segment](const Changed& change) { return change.cursor <= segment.from; });
+      [&segment](const EventRecord& change) { return change.cursor <= segment.from; });
   for (auto change = first; change != changes_.end() && change->cursor <= segment.to; ++change) {
     bool self = false;
     bool parent = false;
-    for (const WatchRecord& watch : session.watches) {
-      if (change->cursor <= watch.since) {
+    for (std::size_t i = 0; i < session.watches.size(); ++i) {
+      const WatchRecord& watch = session.watches[i];
+      const bool one_shot = tree::IsOneShot(watch.watch.mode);
+      if (change->cursor <= watch.since || (one_shot && change->cursor != goes_off[i])) {
         continue;
       }
-      const std::string& root = watch.watch.path;
-      if (watch.watch.mode == tree::WatchMode::kPersistentRecursive) {
-        self = self || IsUnder(change->path, root);
-      } else {
-        self = self || change->path == root;
-        parent = parent ||
-                 (change->type != tree::EventType::kDataChanged && ParentOf(change->path) == root);
+      for (const EventRecord& event : EventsOf(watch.watch.mode, watch.watch.path, *change)) {
+        const bool of_children = event.type == tree::EventType::kChildrenChanged;
+        self = self || !of_children;
+        parent = parent || of_children;
       }
     }
     if (self) {

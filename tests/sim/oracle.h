@@ -12,6 +12,7 @@
 #include "coord/tree/command.h"
 #include "tests/sim/history.h"
 #include "tests/sim/journal.h"
+#include "tests/sim/library_judge.h"
 #include "tests/tree/model.h"
 
 namespace conclave::sim {
@@ -25,7 +26,8 @@ namespace conclave::sim {
 //   client was promised, C8 each segment of a stream of events is exactly what the model says.
 class Oracle {
  public:
-  Oracle(const History* history, Journal* journal) : history_(history), journal_(journal) {}
+  Oracle(const History* history, Journal* journal)
+      : history_(history), journal_(journal), library_(history, journal) {}
 
   // `applied_at`: when an index was first applied, in true time.
   void Judge(const std::vector<raft::Entry>& log,
@@ -41,12 +43,6 @@ class Oracle {
                       const tree::Stat& stat) const;
 
  private:
-  struct Changed {
-    tree::EventType type;
-    std::string path;
-    tree::Cursor cursor;
-  };
-
   void Apply(const raft::Entry& entry, std::int64_t applied_ns);
   void Request(std::int64_t zxid, const tree::EntryHeader& header,
                const std::vector<tree_model::ModelOp>& ops, bool is_multi);
@@ -56,9 +52,14 @@ class Oracle {
   void CheckWrite(const WriteRecord& write, std::int64_t session, std::int64_t seq,
                   const tree_model::ModelResult& result,
                   const std::vector<tree_model::ModelOp>& ops);
+  void CheckLibraryWrite(const LibraryWrite& write, std::int64_t session,
+                         const tree_model::ModelResult& result,
+                         const std::vector<tree_model::ModelOp>& ops);
   void CheckRead(const ReadRecord& read);
   void CheckSession(const SessionRecord& session);
-  void CheckSegment(const SessionRecord& session, const Segment& segment);
+  std::vector<tree::Cursor> GoesOff(const SessionRecord& session) const;
+  void CheckSegment(const SessionRecord& session, const Segment& segment,
+                    const std::vector<tree::Cursor>& goes_off);
   void Add(tree::EventType type, const std::string& path, std::int64_t zxid, std::int32_t* ordinal);
 
   const History* const history_;
@@ -68,7 +69,8 @@ class Oracle {
   std::map<std::int64_t, tree::Bytes16> nonce_of_;
   std::map<std::int64_t, std::int64_t> ended_;  // session: the zxid of its end
   std::map<std::pair<std::int64_t, std::int64_t>, tree_model::ModelResult> executed_;
-  std::vector<Changed> changes_;
+  std::vector<EventRecord> changes_;
+  LibraryJudge library_;
 };
 
 // The words of the model for a command of a client; `is_multi` as the model wants it.

@@ -10,6 +10,7 @@
 #include "tests/sim/history.h"
 #include "tests/sim/journal.h"
 #include "tests/sim/knobs.h"
+#include "tests/sim/library_actor.h"
 #include "tests/sim/nemesis.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/world.h"
@@ -28,7 +29,7 @@ class Run {
     g_journal = &journal_;
     g_knobs = fmt::format("seed={} {}", knobs.seed, knobs.Describe());
     for (std::size_t i = 0; i < knobs.clients; ++i) {
-      actors_.push_back(std::make_unique<Actor>(world_.get(), &history_, i));
+      AddClient(i < knobs.library_clients);
     }
     world_->on_gone = [this](raft::MemberId id) {
       for (const auto& actor : actors_) {
@@ -37,7 +38,13 @@ class Run {
     };
   }
 
-  ~Run() { g_journal = nullptr; }
+  ~Run() {
+    for (const auto& actor : actors_) {
+      actor->Quit();
+    }
+    world_->loop().RunFor(2 * kMs);
+    g_journal = nullptr;
+  }
 
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
@@ -47,7 +54,7 @@ class Run {
   World& world() { return *world_; }
 
   void Faults(std::int64_t seconds) {
-    for (raft::MemberId id = 1; id <= world_->size(); ++id) {
+    for (raft::MemberId id = 1; id <= world_->knobs().members; ++id) {
       world_->Start(id);
     }
     for (const auto& actor : actors_) {
@@ -58,20 +65,33 @@ class Run {
   }
 
   void Healed() {
-    core_ = nemesis_.HealMajority();
-    world_->network().Calm();
+    nemesis_.Heal();
+    if (world_->knobs().faults.membership) {
+      SettleMembers();
+    }
+    core_ = nemesis_.LeaveMajority();
     for (const auto& actor : actors_) {
       actor->UseOnly(core_);
     }
     // Somebody new, so that progress is seen from its beginning.
-    actors_.push_back(std::make_unique<Actor>(world_.get(), &history_, actors_.size()));
-    Actor& fresh = *actors_.back();
-    fresh.UseOnly(core_);
     const Knobs& knobs = world_->knobs();
+    std::vector<Workload*> fresh{AddClient(false)};
+    if (knobs.library_clients > 0) {
+      fresh.push_back(AddClient(true));
+    }
+    for (Workload* client : fresh) {
+      client->UseOnly(core_);
+      client->Start();
+    }
     const std::int64_t elections_ms =
         10 * std::int64_t{knobs.server.election_ticks_max} * knobs.server.tick_ms;
-    const std::int64_t bound_ms = elections_ms + knobs.restart_max_ms + 12'000 + CatchUpMs();
-    Await("a new client gets no answers", bound_ms, [&fresh] { return fresh.answered() >= 5; });
+    const std::int64_t bound_ms =
+        elections_ms + knobs.restart_max_ms + 12'000 + CatchUpMs() +
+        static_cast<std::int64_t>(knobs.library_clients) * 3'000;  // each in turn with a lock
+    Await("a new client gets no answers", bound_ms, [&fresh] {
+      return std::ranges::all_of(fresh,
+                                 [](const Workload* client) { return client->progressed(); });
+    });
     for (const auto& actor : actors_) {
       actor->Stop();
     }
@@ -91,11 +111,11 @@ class Run {
     if (journal_.failed()) {
       return;
     }
-    std::vector<raft::Entry> log = CommittedLog();
+    const std::vector<raft::Entry>& log = CommittedLog();
     if (journal_.failed()) {
       return;
     }
-    Oracle oracle(&history_, &journal_);
+    Oracle& oracle = oracle_.emplace(&history_, &journal_);
     oracle.Judge(log, [this](std::uint64_t index) { return world_->applied_at_ns(index); });
     for (const auto& [id, session] : history_.sessions) {
       if (session.abandoned_ns != 0 && oracle.SessionLives(id)) {
@@ -113,12 +133,23 @@ class Run {
     const server::Counters counters = world_->TotalCounters();
     journal_.Count("retried writes answered from the store", counters.writes_duplicate);
     journal_.Count("forwarded writes", counters.writes_forwarded);
+    journal_.Count("messages of Raft repeated", world_->network().repeated());
     if (counters.digest_mismatches > 0) {
       journal_.Fail("R12: members found their digests to differ");
     }
   }
 
  private:
+  Workload* AddClient(bool library) {
+    const std::uint64_t number = actors_.size();
+    if (library) {
+      actors_.push_back(std::make_unique<LibraryActor>(world_.get(), &history_, number));
+    } else {
+      actors_.push_back(std::make_unique<Actor>(world_.get(), &history_, number));
+    }
+    return actors_.back().get();
+  }
+
   void Await(const char* otherwise, std::int64_t limit_ms, const std::function<bool()>& done) {
     if (!journal_.failed() && !world_->RunUntil(done, limit_ms * kMs) && !journal_.failed()) {
       for (const raft::MemberId id : core_) {
@@ -130,6 +161,11 @@ class Run {
         } else {
           journal_.Note("member {} is down", id);
         }
+      }
+      for (std::size_t i = 0; i < actors_.size(); ++i) {
+        journal_.Note("client {}: session {}, {}{}", i, actors_[i]->session(),
+                      actors_[i]->idle() ? "done" : "not done: ",
+                      actors_[i]->idle() ? "" : actors_[i]->UnderWay());
       }
       journal_.Fail("liveness: {} within {} ms", otherwise, limit_ms);
     }
@@ -164,64 +200,90 @@ class Run {
     return true;
   }
 
-  // The log of one member up to what anybody has applied; the others must hold the same.
-  std::vector<raft::Entry> CommittedLog() {
+  // Changes of the membership come to their end while everybody is there: half of one would leave
+  // it open who is a majority.
+  void SettleMembers() {
+    const std::int64_t limit_ms = 60'000 + world_->knobs().restart_max_ms + CatchUpMs();
+    Await("the operator's last change does not end", limit_ms,
+          [this] { return !nemesis_.oper().busy(); });
+    world_->RunFor(1'000 * kMs);
+    Await("the voters do not agree on the configuration", limit_ms, [this] {
+      world_->NoteReadmitted();
+      core_ = world_->voters();
+      std::erase_if(core_, [this](raft::MemberId id) { return world_->lost(id); });
+      const raft::Index index = world_->committed().configuration_index();
+      return std::ranges::all_of(core_, [this, index](raft::MemberId id) {
+        return world_->running(id) && world_->server(id).ready() &&
+               world_->server(id).status().configuration_index == index &&
+               world_->server(id).status().applied_index >= index;
+      });
+    });
+  }
+
+  // What is committed; every member of the core must hold it, in its log or in its snapshot.
+  const std::vector<raft::Entry>& CommittedLog() {
     const raft::Index committed = world_->checker().committed();
-    std::vector<raft::Entry> log;
+    const std::vector<raft::Entry>& log = world_->committed().entries();
+    if (log.size() != committed) {
+      journal_.Fail("R5: {} entries were applied, of {}", log.size(), committed);
+    }
     for (const raft::MemberId id : core_) {
-      log = world_->ReadLog(id);
-      if (log.size() < committed) {
-        journal_.Fail("D1: member {} has {} entries on its disk, {} are committed", id, log.size(),
-                      committed);
-        return {};
+      const DiskView disk = world_->Look(id);
+      if (!disk.error.empty() || disk.last() < committed) {
+        journal_.Fail("D1: member {} has {} entries on its disk, {} are committed; {}", id,
+                      disk.last(), committed, disk.error);
+        break;
       }
-      for (raft::Index index = 1; index <= committed; ++index) {
-        if (log[index - 1].chain != world_->checker().ChainAt(index)) {
+      for (raft::Index index = disk.start.index; index <= committed; ++index) {
+        if (index > 0 && !disk.Holds(index, world_->checker().ChainAt(index))) {
           journal_.Fail("D1: member {} holds another entry {} than was applied", id, index);
-          return {};
+          break;
         }
       }
     }
-    log.resize(committed);
     return log;
   }
 
   void CheckTree(raft::MemberId id, const Oracle& oracle) {
-    std::size_t waiting = 0;
+    const auto waiting = std::make_shared<std::size_t>(0);
     for (const auto& [path, node] : oracle.model().nodes) {
       server::ReadRequest get{
           .op = server::GetRequest{path}, .mode = server::ReadMode::kStale, .watch = std::nullopt};
       server::ReadRequest children = get;
       children.op = server::ChildrenRequest{.path = path, .after = {}};
-      waiting += 2;
-      world_->OnCore(id, [&, get, children, path = path](server::Server& at) {
-        at.Read(
-            {}, get, [&, path](const server::ReplyHead&, server::Answer<server::ReadReply> got) {
-              --waiting;
-              const std::string wrong =
-                  got ? oracle.Differs(path, got->value->has_data(), got->value->data(), got->stat)
-                      : path + ": " + got.error().error.message;
-              if (!wrong.empty()) {
-                journal_.Fail("final tree of member {}: {}", id, wrong);
-              }
-            });
-        at.Read({}, children,
-                [&, path](const server::ReplyHead&, server::Answer<server::ReadReply> got) {
-                  --waiting;
-                  if (!got || got->names != oracle.model().ChildNames(path)) {
-                    journal_.Fail("final tree of member {}: children of {} differ", id, path);
-                  }
-                });
-      });
+      *waiting += 2;
+      world_->OnCore(
+          id, [this, &oracle, waiting, id, get, children, path = path](server::Server& at) {
+            at.Read({}, get,
+                    [this, &oracle, waiting, id, path](const server::ReplyHead&,
+                                                       server::Answer<server::ReadReply> got) {
+                      --*waiting;
+                      const std::string wrong = got ? oracle.Differs(path, got->value->has_data(),
+                                                                     got->value->data(), got->stat)
+                                                    : path + ": " + got.error().error.message;
+                      if (!wrong.empty()) {
+                        journal_.Fail("final tree of member {}: {}", id, wrong);
+                      }
+                    });
+            at.Read({}, children,
+                    [this, &oracle, waiting, id, path](const server::ReplyHead&,
+                                                       server::Answer<server::ReadReply> got) {
+                      --*waiting;
+                      if (!got || got->names != oracle.model().ChildNames(path)) {
+                        journal_.Fail("final tree of member {}: children of {} differ", id, path);
+                      }
+                    });
+          });
     }
-    Await("reads of the final tree do not end", 5'000, [&waiting] { return waiting == 0; });
+    Await("reads of the final tree do not end", 5'000, [&waiting] { return *waiting == 0; });
   }
 
   Journal journal_;
   History history_;
-  std::vector<std::unique_ptr<Actor>> actors_;
+  std::vector<std::unique_ptr<Workload>> actors_;
   std::unique_ptr<World> world_;
   Nemesis nemesis_;
+  std::optional<Oracle> oracle_;
   std::vector<raft::MemberId> core_;
 };
 

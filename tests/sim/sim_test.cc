@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "coord/tree/command.h"
+#include "tests/sim/committed_log.h"
 #include "tests/sim/history.h"
 #include "tests/sim/journal.h"
 #include "tests/sim/oracle.h"
@@ -176,6 +177,40 @@ TEST(WireCheckerTest, FindsWhatBreaksRaft) {
   }
 }
 
+TEST(WireCheckerTest, FindsASnapshotThatIsNotTheStateOfItsIndex) {
+  Journal journal(false);
+  WireChecker checker(&journal);
+  checker.Applied(1, 1, 1, 10, 100);
+  checker.Installed(2, 1, 1, 10, 100);
+  EXPECT_FALSE(journal.failed());
+  checker.Installed(3, 1, 1, 10, 101);
+  EXPECT_TRUE(journal.failed());
+}
+
+TEST(CommittedLogTest, FindsTwoVotesChangedAtOnce) {
+  Journal journal(false);
+  CommittedLog log(&journal);
+  raft::Index index = 0;
+  const auto add = [&](const std::vector<raft::MemberId>& voters) {
+    raft::Configuration configuration;
+    for (const raft::MemberId id : voters) {
+      configuration.members.push_back(
+          {.id = id, .incarnation = 1, .kind = raft::MemberKind::kVoter, .peer_address = "a:1"});
+    }
+    raft::Entry entry;
+    entry.index = ++index;
+    entry.kind = raft::EntryKind::kConfig;
+    entry.data = std::make_shared<const std::string>(configuration.Encode());
+    log.Add(entry);
+  };
+  add({1, 2, 3});
+  add({1, 2, 3, 4});
+  add({1, 2, 4});
+  EXPECT_FALSE(journal.failed());
+  add({1, 2, 3});
+  EXPECT_TRUE(journal.failed());
+}
+
 TEST(WireCheckerTest, FindsAPromiseThatIsNotDurable) {
   DiskView disk;
   disk.hardState.currentTerm = 4;
@@ -201,9 +236,15 @@ TEST(WireCheckerTest, FindsACommitWithoutAMajority) {
   holds.log.push_back(entry);
   Journal journal(false);
   WireChecker checker(&journal);
-  checker.CheckQuorum(1, 5, {holds, holds, DiskView{}}, 3);
+  const std::vector<std::vector<raft::MemberId>> voters{{1, 2, 3}};
+  checker.CheckQuorum(1, 5, {{1, holds}, {2, holds}, {3, DiskView{}}}, voters);
+  checker.CheckQuorum(1, 5, {{1, holds}, {3, DiskView{}}}, voters);  // 2 has lost its disk
+  DiskView snapshot;
+  snapshot.start = {.term = 1, .index = 1};
+  snapshot.start_chain = 5;
+  checker.CheckQuorum(1, 5, {{1, holds}, {2, snapshot}, {3, DiskView{}}}, voters);
   EXPECT_FALSE(journal.failed());
-  checker.CheckQuorum(1, 5, {holds, DiskView{}, DiskView{}}, 3);
+  checker.CheckQuorum(1, 5, {{1, holds}, {2, DiskView{}}, {3, DiskView{}}}, voters);
   EXPECT_TRUE(journal.failed());
 }
 

@@ -34,6 +34,10 @@ class WireChecker {
   void Applied(raft::MemberId id, raft::Index index, raft::Term term, std::uint64_t chain,
                std::uint64_t digest);
 
+  // R10: the state of a snapshot is the one that applying its entries makes.
+  void Installed(raft::MemberId id, raft::Index index, raft::Term term, std::uint64_t chain,
+                 std::uint64_t digest);
+
   // Whether the message asserts something that has to be on the disk of its sender.
   static bool WantsDisk(const raft::Message& message);
 
@@ -41,13 +45,21 @@ class WireChecker {
   void CheckPersisted(raft::MemberId from, raft::MemberId to, const raft::Message& message,
                       const DiskView& disk);
 
-  // R8: an entry that somebody applied is on the disks of a majority of `voters`.
-  void CheckQuorum(raft::Index index, std::uint64_t chain, const std::vector<DiskView>& disks,
-                   std::size_t voters);
+  // R8: an entry that somebody applied is on the disks of a majority of the voters of one of these
+  // configurations. `disks`: by member; one that is not there has been lost and may have held it.
+  void CheckQuorum(raft::Index index, std::uint64_t chain,
+                   const std::map<raft::MemberId, DiskView>& disks,
+                   const std::vector<std::vector<raft::MemberId>>& voters);
 
   int samples_taken() const { return samples_; }
 
   raft::Index committed() const { return committed_.empty() ? 0 : committed_.rbegin()->first; }
+
+  // 0: nobody is known to lead in it.
+  raft::MemberId LeaderOf(raft::Term term) const {
+    const auto at = leaders_.find(term);
+    return at == leaders_.end() ? 0 : at->second;
+  }
 
   // The chain of an index that was applied somewhere; 0 if none was.
   std::uint64_t ChainAt(raft::Index index) const;

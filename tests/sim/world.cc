@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "consensus/configuration.h"
-#include "tests/sim/disk_view.h"
 #include "tests/sim/peer_bytes.h"
+#include "tests/sim/world_member.h"
 
 namespace conclave::sim {
 
@@ -15,7 +14,6 @@ using raft::MemberId;
 
 namespace {
 
-constexpr std::uint64_t kPlentyOfSpace = std::uint64_t{1} << 40;
 constexpr int kSamplesMax = 12;  // of whole disks, per run
 
 }  // namespace
@@ -30,78 +28,12 @@ std::int64_t SkewedExecutor::NowNs() const {
   return now_ns + now_ns / 1000 * ppm_ / 1000 + offset_ns_;
 }
 
-class World::JumpingClock final : public server::WallClock {
- public:
-  explicit JumpingClock(const SimLoop* loop) : loop_(loop) {}
-
-  std::int64_t NowMs() const override {
-    return 1'700'000'000'000 + offset_ms + loop_->now_ns() / kMs;
-  }
-
-  std::int64_t offset_ms = 0;
-
- private:
-  const SimLoop* const loop_;
-};
-
-class World::MemberWatcher final : public server::Observer {
- public:
-  MemberWatcher(World* world, MemberId id) : world_(world), id_(id) {}
-
-  void OnApplied(std::uint64_t index, std::uint64_t term, std::uint64_t chain,
-                 std::uint64_t digest) override {
-    world_->OnApplied(id_, index, term, chain, digest);
-  }
-
-  void OnInstalled(std::uint64_t index, std::uint64_t term, std::uint64_t chain,
-                   std::uint64_t digest) override {
-    world_->members_.at(id_).last_applied = index - 1;  // a jump is what it is
-    world_->OnApplied(id_, index, term, chain, digest);
-  }
-
-  void OnLeader(std::uint64_t term) override {
-    world_->journal_->Note("member {} leads in term {}", id_, term);
-    world_->journal_->Count("elections");
-    world_->checker_.Leads(id_, term);
-  }
-
- private:
-  World* const world_;
-  const MemberId id_;
-};
-
-struct World::Member {
-  MemberId id = 0;
-  server::Options options;
-  std::unique_ptr<FaultEnv> env;
-  std::unique_ptr<SimRandom> random;
-  std::unique_ptr<JumpingClock> wall_clock;
-  std::unique_ptr<MemberWatcher> watcher;
-  std::uint64_t free_space = kPlentyOfSpace;
-  std::int64_t slow_sync_ns = 0;
-  std::int64_t drift_ppm = 0;
-  bool disk_fault = false;  // it may die of its disk
-  bool stay_down = false;
-  bool wiped = false;
-  std::uint64_t last_applied = 0;  // of this life
-  std::string fatal;
-  // Set: the member dies now, and this is the disk that it leaves (null: its own).
-  bool dying = false;
-  std::unique_ptr<FaultEnv> image;
-  std::uint64_t operations_left = 0;
-  // One life; in the order in which they must go.
-  std::unique_ptr<SkewedExecutor> core;
-  std::unique_ptr<SkewedExecutor> log;
-  std::unique_ptr<SkewedExecutor> background;
-  std::unique_ptr<server::testing::SimTransport> transport;
-  std::unique_ptr<server::Server> server;
-};
-
 World::World(const Knobs& knobs, Journal* journal)
     : knobs_(knobs),
       journal_(journal),
       random_(knobs.seed * 3 + 1),
       checker_(journal),
+      committed_(journal),
       network_(
           &loop_,
           [this] {
@@ -113,7 +45,7 @@ World::World(const Knobs& knobs, Journal* journal)
           }(),
           knobs.seed * 3 + 2) {
   journal_->SetLoop(&loop_);
-  for (MemberId id = 1; id <= knobs_.members; ++id) {
+  for (MemberId id = 1; id <= knobs_.members + knobs_.spares; ++id) {
     Member& member = members_[id];
     member.id = id;
     member.options = knobs_.server;
@@ -123,6 +55,10 @@ World::World(const Knobs& knobs, Journal* journal)
     member.options.admin_address = fmt::format("admin-{}:1", id);
     for (MemberId peer = 1; peer <= knobs_.members; ++peer) {
       member.options.members.push_back({peer, fmt::format("peer-{}:1", peer)});
+    }
+    if (id > knobs_.members) {
+      member.options.members.push_back({id, fmt::format("peer-{}:1", id)});
+      member.options.join = true;
     }
     member.env = std::make_unique<FaultEnv>();
     member.random = std::make_unique<SimRandom>(random_.Next());
@@ -143,24 +79,11 @@ World::~World() {
 
 bool World::running(MemberId id) const { return members_.at(id).server != nullptr; }
 
-bool World::wiped(MemberId id) const { return members_.at(id).wiped; }
-
-bool World::registered(MemberId id) {
-  const DiskView disk = ReadDisk(*members_.at(id).env, id, random_.Next());
-  for (auto entry = disk.log.rbegin(); entry != disk.log.rend(); ++entry) {
-    if (entry->kind != raft::EntryKind::kConfig || checker_.ChainAt(entry->index) != entry->chain) {
-      continue;
-    }
-    const auto configuration = raft::Configuration::Decode(*entry->data);
-    const raft::Member* self = configuration ? configuration->Find(id) : nullptr;
-    return self != nullptr && self->incarnation != 0;
-  }
-  return false;
-}
-
 server::Server& World::server(MemberId id) { return *members_.at(id).server; }
 
 FaultEnv& World::env(MemberId id) { return *members_.at(id).env; }
+
+ClientPort* World::port(MemberId id) { return members_.at(id).port.get(); }
 
 std::int64_t World::SyncLatency(const Member& member) {
   return member.slow_sync_ns +
@@ -202,7 +125,8 @@ void World::Start(MemberId id) {
   member.log = std::make_unique<SkewedExecutor>(
       &loop_, [this, &member] { return SyncLatency(member); }, offset_ns, member.drift_ppm);
   member.background = std::make_unique<SkewedExecutor>(
-      &loop_, [this, &member] { return SyncLatency(member); }, offset_ns, member.drift_ppm);
+      &loop_, [this] { return static_cast<std::int64_t>(random_.Uniform(0, 4 * kMs)); }, offset_ns,
+      member.drift_ppm);
   member.transport =
       std::make_unique<server::testing::SimTransport>(&network_, member.core.get(), id);
   member.server = std::make_unique<server::Server>(member.options, MakeSeams(member));
@@ -211,18 +135,28 @@ void World::Start(MemberId id) {
   const auto started = member.server->Start();
   if (started) {
     journal_->Note("member {} started", id);
+    member.port = std::make_unique<ClientPort>(member.core.get(), &member.server);
     return;
   }
   if (member.dying) {
     return;  // it crashed while it started
   }
-  journal_->Note("member {} does not start: {}", id, started.error());
-  if (!member.disk_fault) {
-    journal_->Fail("member {} does not start on a good disk: {}", id, started.error());
-  }
+  Refused(member, started.error());
+}
+
+void World::Refused(Member& member, const std::string& why) {
+  journal_->Note("member {} does not start: {}", member.id, why);
   EndLife(member);
   member.env->Crash(CrashPolicy::kKeepAll, random_.Next());
-  StartLater(id, 300 * kMs);
+  if (member.damaged) {
+    journal_->Count("damaged disks refused at start");
+    member.stay_down = true;
+    return;
+  }
+  if (!member.disk_fault) {
+    journal_->Fail("member {} does not start on a good disk: {}", member.id, why);
+  }
+  StartLater(member.id, 300 * kMs);
 }
 
 void World::StartLater(MemberId id, std::int64_t delay_ns) {
@@ -233,6 +167,7 @@ void World::EndLife(Member& member) {
   if (member.transport != nullptr) {
     member.transport->Stop();
   }
+  member.port.reset();
   member.server.reset();
   member.transport.reset();
   member.background.reset();
@@ -308,8 +243,8 @@ void World::Reap() {
       continue;
     }
     journal_->Note("member {} ends: {}", id, member.fatal);
-    journal_->Count("ends by a failed disk");
-    if (!member.disk_fault) {
+    journal_->Count(member.damaged ? "ends by a damaged disk" : "ends by a failed disk");
+    if (!member.disk_fault && !member.damaged) {
       journal_->Fail("member {} ends on a good disk: {}", id, member.fatal);
     }
     member.env->Crash(CrashPolicy::kPrefix, random_.Next());
@@ -328,56 +263,8 @@ void World::Pause(MemberId id, std::int64_t duration_ns) {
   }
 }
 
-void World::FailSync(MemberId id, std::uint64_t nth) {
-  Member& member = members_.at(id);
-  journal_->Note("member {}: sync {} from now fails", id, nth);
-  member.disk_fault = true;
-  member.env->Inject({.operation = persist::testing::Operation::kSync, .nth = nth, .suffix = {}});
-}
-
-void World::FillDisk(MemberId id, std::uint64_t bytes_left) {
-  Member& member = members_.at(id);
-  journal_->Note("member {}: {} bytes left on the disk", id, bytes_left);
-  member.disk_fault = true;
-  member.env->SetCapacity(member.env->bytes_used() + bytes_left);
-}
-
-void World::SetFreeSpace(MemberId id, std::uint64_t bytes) {
-  journal_->Note("member {}: reports {} bytes of room", id, bytes);
-  members_.at(id).free_space = bytes;
-}
-
-void World::SlowDisk(MemberId id, std::int64_t sync_ns) {
-  journal_->Note("member {}: syncs take {} ms more", id, sync_ns / kMs);
-  members_.at(id).slow_sync_ns = sync_ns;
-}
-
 void World::JumpWallClock(MemberId id, std::int64_t ms) {
   members_.at(id).wall_clock->offset_ms += ms;
-}
-
-void World::Wipe(MemberId id) {
-  Member& member = members_.at(id);
-  journal_->Note("member {} loses its disk", id);
-  journal_->Count("wiped disks");
-  if (member.server != nullptr) {
-    Crash(id, CrashPolicy::kDropAll);
-  }
-  member.env->Erase("/data");
-  member.wiped = true;
-  checker_.Wiped(id);
-}
-
-void World::Repair(MemberId id) {
-  Member& member = members_.at(id);
-  member.env->ClearFaults();
-  if (!member.dying) {
-    member.env->OnChange({});
-    member.operations_left = 0;
-  }
-  member.env->SetCapacity(std::nullopt);
-  member.free_space = kPlentyOfSpace;
-  member.slow_sync_ns = 0;
 }
 
 bool World::OnCore(MemberId id, std::function<void(server::Server&)> what) {
@@ -440,19 +327,92 @@ void World::OnApplied(MemberId id, std::uint64_t index, std::uint64_t term, std:
   if (!first || checker_.samples_taken() >= kSamplesMax || random_.Uniform(0, 199) != 0) {
     return;
   }
-  std::vector<DiskView> disks;
-  for (const auto& [peer, other] : members_) {
-    if (!other.wiped) {
-      disks.push_back(ReadDisk(*other.env, peer, random_.Next()));
+  std::map<MemberId, DiskView> disks;
+  std::vector<std::vector<MemberId>> voters;
+  std::vector<const raft::Configuration*> around = committed_.AroundIndex(index);
+  for (const raft::Configuration* configuration : around) {
+    std::vector<MemberId>& ids = voters.emplace_back();
+    for (const raft::Member& one : configuration->members) {
+      if (one.kind == raft::MemberKind::kVoter) {
+        ids.push_back(one.id);
+      }
     }
   }
-  checker_.CheckQuorum(index, chain, disks, members_.size());
+  if (voters.empty()) {
+    voters.push_back(this->voters());
+  }
+  // The leader may act by the next configuration already, which has one vote less or more.
+  if (knobs_.faults.membership) {
+    const std::vector<MemberId> all = voters.front();
+    for (std::size_t i = 0; i < all.size() && all.size() > 1; ++i) {
+      std::vector<MemberId>& less = voters.emplace_back(all);
+      less.erase(less.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+  for (const auto& [peer, other] : members_) {
+    if (!lost(peer)) {
+      disks[peer] = ReadDisk(*other.env, peer, random_.Next());
+    }
+  }
+  checker_.CheckQuorum(index, chain, disks, voters);
+}
+
+void World::OnInstalled(MemberId id, std::uint64_t index, std::uint64_t term, std::uint64_t chain,
+                        std::uint64_t digest) {
+  Member& member = members_.at(id);
+  if (index < member.last_applied) {
+    journal_->Fail("R10: member {} goes back from index {} to a snapshot at {}", id,
+                   member.last_applied, index);
+  }
+  const bool loaded = member.last_applied == 0;
+  journal_->Note("member {} {} a snapshot at {}", id, loaded ? "starts from" : "installs", index);
+  journal_->Count(loaded ? "starts from a snapshot" : "snapshots installed");
+  member.last_applied = index;
+  journal_->hash().Add(digest);
+  checker_.Installed(id, index, term, chain, digest);
+}
+
+// Strikes members that take part in the transfer of a snapshot, by where it is.
+void World::Interrupt(MemberId from, MemberId to, const server::PeerMessage& message) {
+  if (calm_ || knobs_.interrupt_percent == 0 ||
+      random_.Uniform(0, 99) >= knobs_.interrupt_percent) {
+    return;
+  }
+  MemberId receiver = to;
+  const char* where = nullptr;
+  if (const auto* chunk = std::get_if<server::SnapshotChunk>(&message)) {
+    where = chunk->after_key.empty() ? "installs interrupted at the first chunk"
+            : chunk->last            ? "installs interrupted at the last chunk"
+                                     : "installs interrupted at a middle chunk";
+  } else if (const auto* ack = std::get_if<server::SnapshotAck>(&message);
+             ack != nullptr && ack->state == server::SnapshotState::kVerifying) {
+    where = "installs interrupted at the flip";
+    receiver = from;
+  }
+  if (where == nullptr) {
+    return;
+  }
+  journal_->Note("{}: from member {} to {}", where, from, to);
+  journal_->Count(where);
+  const std::uint64_t dice = random_.Uniform(0, 3);
+  const MemberId sender = receiver == to ? from : to;
+  loop_.At(loop_.now_ns() + static_cast<std::int64_t>(random_.Uniform(0, 3)) * kMs,
+           [this, receiver, sender, dice] {
+             if (dice < 2) {
+               CrashAtOperation(receiver, random_.Uniform(1, 25));
+             } else if (dice == 2) {
+               Crash(receiver, CrashPolicy::kSubset);
+             } else {
+               Crash(sender, CrashPolicy::kPrefix);
+             }
+           });
 }
 
 void World::Tap(MemberId from, MemberId to, server::PeerMessage& message) {
+  Interrupt(from, to, message);
   if (const auto* raft = std::get_if<raft::Message>(&message)) {
     checker_.Sent(from, to, *raft);
-    if (checker_.WantsDisk(*raft) && checker_.samples_taken() < kSamplesMax &&
+    if (!lost(from) && checker_.WantsDisk(*raft) && checker_.samples_taken() < kSamplesMax &&
         random_.Uniform(0, 149) == 0) {
       checker_.CheckPersisted(from, to, *raft,
                               ReadDisk(*members_.at(from).env, from, random_.Next()));
@@ -468,8 +428,8 @@ void World::Tap(MemberId from, MemberId to, server::PeerMessage& message) {
   }
 }
 
-std::vector<raft::Entry> World::ReadLog(MemberId id) {
-  return ReadDisk(*members_.at(id).env, id, random_.Next(), CrashPolicy::kKeepAll).log;
+DiskView World::Look(MemberId id) {
+  return ReadDisk(*members_.at(id).env, id, random_.Next(), CrashPolicy::kKeepAll);
 }
 
 server::Counters World::TotalCounters() const {

@@ -16,6 +16,9 @@
 #include "tests/persist/fault_env.h"
 #include "tests/server/sim_loop.h"
 #include "tests/server/sim_network.h"
+#include "tests/sim/client_port.h"
+#include "tests/sim/committed_log.h"
+#include "tests/sim/disk_view.h"
 #include "tests/sim/journal.h"
 #include "tests/sim/knobs.h"
 #include "tests/sim/wire_checker.h"
@@ -76,11 +79,18 @@ class World {
   // --- one member ---
 
   bool running(raft::MemberId id) const;
-  bool wiped(raft::MemberId id) const;
+  // Its disk is not what it was. Of the voters, fewer than would stop the cluster must be.
+  bool lost(raft::MemberId id) const;
+  // Those with a vote by the last committed configuration; before there is one, the initial ones.
+  std::vector<raft::MemberId> voters() const;
+  // One of them: whether a majority of the voters is left if it loses its disk too.
+  bool Expendable(raft::MemberId id) const;
   // What is committed of the log on its disk names its incarnation: it may vote (rule 11).
   bool registered(raft::MemberId id);
   server::Server& server(raft::MemberId id);
   persist::testing::FaultEnv& env(raft::MemberId id);
+  // Its door for clients; null while it is not running.
+  ClientPort* port(raft::MemberId id);
 
   // Starts a member; one that cannot start because its disk is full is tried again later.
   void Start(raft::MemberId id);
@@ -97,6 +107,19 @@ class World {
   void JumpWallClock(raft::MemberId id, std::int64_t ms);
   // An emptied disk. The cluster will not take the member back.
   void Wipe(raft::MemberId id);
+  // Turns one bit of one of its files over, under the running member or of one that has stopped.
+  // It has to notice, now or at its next start, and to stay away; or the bit has no meaning.
+  void FlipBit(raft::MemberId id, bool running);
+  // Gives it the disk of another member: it must not start.
+  void SwapDisk(raft::MemberId id, raft::MemberId other);
+  // Remembers the disk as it is; and puts that back, if nothing that anybody relies on goes with
+  // what came after it (rule 11: within one life of a disk nobody can notice that).
+  void KeepDisk(raft::MemberId id);
+  void PutBackDisk(raft::MemberId id);
+  // An operator gives a member that has lost its disk an empty one, and starts it.
+  void ReplaceDisk(raft::MemberId id);
+  // Members that the cluster has taken back count again.
+  void NoteReadmitted();
   // Ends every fault of a disk or a clock.
   void Repair(raft::MemberId id);
 
@@ -113,14 +136,22 @@ class World {
   // The member that leads in the newest term, 0 if none.
   raft::MemberId leader() const;
 
+  // From now on nothing is struck by chance.
+  void Calm() {
+    calm_ = true;
+    network_.Calm();
+  }
+
   // Told when a member has gone.
   std::function<void(raft::MemberId)> on_gone;
 
   // When an entry was first applied anywhere.
   std::int64_t applied_at_ns(std::uint64_t index) const;
 
-  // Entries of the log as the disk of a member holds them now; nothing if it cannot be read.
-  std::vector<raft::Entry> ReadLog(raft::MemberId id);
+  const CommittedLog& committed() const { return committed_; }
+
+  // The disk of a member as it is now.
+  DiskView Look(raft::MemberId id);
 
   // Counts of members that have gone are kept.
   server::Counters TotalCounters() const;
@@ -137,17 +168,27 @@ class World {
   server::Seams MakeSeams(Member& member);
   void OnApplied(raft::MemberId id, std::uint64_t index, std::uint64_t term, std::uint64_t chain,
                  std::uint64_t digest);
+
+  void OnEntry(const raft::Entry& entry) { committed_.Add(entry); }
+
+  void OnInstalled(raft::MemberId id, std::uint64_t index, std::uint64_t term, std::uint64_t chain,
+                   std::uint64_t digest);
+  void Interrupt(raft::MemberId from, raft::MemberId to, const server::PeerMessage& message);
   void Tap(raft::MemberId from, raft::MemberId to, server::PeerMessage& message);
   std::int64_t SyncLatency(const Member& member);
+  void Refused(Member& member, const std::string& why);
+  bool OthersHave(const DiskView& disk, raft::MemberId id);
 
   const Knobs knobs_;
   Journal* const journal_;
   SimLoop loop_;
   SimRandom random_;
   WireChecker checker_;
+  CommittedLog committed_;
   server::testing::SimNetwork network_;
   std::map<raft::MemberId, Member> members_;
   std::vector<raft::MemberId> dying_;
+  bool calm_ = false;
   std::map<std::uint64_t, std::int64_t> applied_at_;
   server::Counters gone_;
 };
