@@ -27,6 +27,16 @@ bool MayBeUncounted(const Error& error) {
          error.code == Code::kNotSupported || error.code == Code::kNoAuth;
 }
 
+// A success, or an error that the state of the tree has decided, not the member's door.
+bool ShowsState(const RpcResult& result) {
+  if (result) {
+    return true;
+  }
+  const auto* declared = std::get_if<idl::CoordError>(&result.error());
+  return declared != nullptr && declared->__isset.head && declared->zxid > 0 &&
+         FromIdl(*declared).action() == Action::kAnswer;
+}
+
 }  // namespace
 
 Core::Core(Options options, const Seams& seams)
@@ -229,8 +239,9 @@ void Core::OnReply(std::uint64_t id, std::uint64_t attempt, BootTime sent_at, Rp
   if (head != nullptr && !TakeHead(*head, sent_at)) {
     return;
   }
-  if (const Call* call = calls_.Find(id); result && call != nullptr && call->attempt == attempt &&
-                                          call->kind != CallKind::kFree && HomeIsLost(*head)) {
+  if (const Call* call = calls_.Find(id); call != nullptr && call->attempt == attempt &&
+                                          call->kind != CallKind::kFree && ShowsState(result) &&
+                                          HomeIsLost(*head)) {
     return;
   }
   if (head != nullptr && MustWait(*head)) {

@@ -63,6 +63,7 @@ void Handler::Serve(const std::string& method, const idl::Ctx& ctx, const Cob<T>
     cluster.unanswered_.emplace_back(cob);
   } else if (error) {
     idl::CoordError with_head = *error;
+    with_head.__set_zxid(cluster.zxid);
     cluster.FillHead(with_head.head, ctx, member);
     with_head.__isset.head = true;
     exn(TDelayedException::delayException(with_head));

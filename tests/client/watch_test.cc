@@ -175,6 +175,17 @@ TEST_F(WatchTest, AHomeThatHasForgottenTheWatchesIsTakenUpAnew) {
   EXPECT_THAT(log, ElementsAre("data_changed /a 2", "data_changed /a 3"));
 }
 
+TEST_F(WatchTest, NorDoesAnAnswerThatThereIsNoSuchZnodeOvertakeItsEvent) {
+  Client& client = OpenClient();
+  cluster.ForeignCreate("/a", "1");
+  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
+  executor.Settle();
+  cluster.ForgetWatches(client.session_id());
+  cluster.ForeignRemove("/a");
+  EXPECT_EQ(Get(client, "/a").code(), Code::kNoNode);
+  EXPECT_THAT(log, ElementsAre("deleted /a"));
+}
+
 // What members know of each other's windows is a second old: each may believe that the other
 // remembers.
 TEST_F(WatchTest, MembersThatSendTheClientToEachOtherAreLeftOffSoonAndOnce) {

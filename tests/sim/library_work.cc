@@ -361,6 +361,7 @@ void LibraryActor::Read() {
 
 void LibraryActor::Close() {
   closing_ = true;
+  grant_.reset();  // whoever closes its session gives up what it holds
   const Issued issued = Issue(0);
   client_->CloseAsync({}, [this, generation = generation_, issued](const conclave::Status& closed) {
     if (Answered(generation, issued, "close")) {
