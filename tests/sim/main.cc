@@ -83,7 +83,16 @@ constexpr const char* kMustHappen[] = {"elections",
                                        "locks granted",
                                        "locks claimed",
                                        "locks lost",
-                                       "guarded writes"};
+                                       "guarded writes",
+                                       "starts from a snapshot",
+                                       "snapshots installed",
+                                       "installs interrupted at the first chunk",
+                                       "installs interrupted at a middle chunk",
+                                       "installs interrupted at the last chunk",
+                                       "installs interrupted at the flip",
+                                       "configuration changes",
+                                       "leadership transfers",
+                                       "members re-admitted"};
 
 struct Flags {
   std::uint64_t seed = 1;
