@@ -27,6 +27,53 @@ Error MakeError(Code code, std::string message, const std::string& path) {
       .code = code, .message = std::move(message), .path = path, .zxid = 0, .op_index = -1};
 }
 
+// Removes a contender however long it takes: one that stayed would block the lock for as long as
+// the session lives. The engine repeats what is refused, except for want of room, which may last;
+// so that is repeated here, at a pace at which it costs nothing. Kept alive by what it waits for.
+class Removal : public std::enable_shared_from_this<Removal> {
+ public:
+  Removal(std::shared_ptr<Core> core, std::string path, std::function<void(Status)> done)
+      : core_(std::move(core)), path_(std::move(path)), done_(std::move(done)) {}
+
+  void Try() {
+    internal::RemoveNode(*core_, Op::Remove(path_), kUnbounded,
+                         [self = shared_from_this()](const Result<Written>& removed) {
+                           self->OnAnswer(removed.ok() ? Status() : Status(removed.error()));
+                         });
+  }
+
+ private:
+  void OnAnswer(const Status& status) {
+    if (!status.ok() && status.error().action() == Action::kRetryLater && !core_->over()) {
+      const auto self = shared_from_this();
+      listener_ = core_->AddListener([self](SessionState state) {
+        if (state == SessionState::kExpired || state == SessionState::kClosed) {
+          self->Again();  // It is answered at once then.
+        }
+      });
+      timer_ = core_->loop().PostAfter(core_->session_timeout() / 20, [self] { self->Again(); });
+      return;
+    }
+    const bool gone = status.ok() || status.code() == Code::kNoNode ||
+                      status.code() == Code::kReplyDropped ||
+                      status.code() == Code::kSessionExpired;
+    done_(gone ? Status() : status);
+  }
+
+  void Again() {
+    const auto self = shared_from_this();
+    core_->loop().Cancel(timer_);
+    core_->RemoveListener(listener_);
+    Try();
+  }
+
+  const std::shared_ptr<Core> core_;
+  const std::string path_;
+  const std::function<void(Status)> done_;
+  Core::ListenerId listener_ = 0;
+  TimerId timer_ = 0;
+};
+
 }  // namespace
 
 std::optional<Claim> Claim::Decode(const Data& data) {
@@ -127,6 +174,10 @@ void Contender::OnCreated(Result<Created> created) {
     return;
   }
   if (!created.ok()) {
+    if (created.code() == Code::kReplyDropped && created.error().zxid > 0) {
+      FindOwn(created.error());
+      return;
+    }
     if (created.code() != Code::kNoNode || withdrawn_) {
       Fail(created.error());
       return;
@@ -153,6 +204,48 @@ void Contender::OnCreated(Result<Created> created) {
   phase_ = Phase::kQueued;
   WatchSelf(created->stat.czxid);
   List();
+}
+
+// There is a contender, made by the entry `dropped.zxid`, whose name the cluster has forgotten.
+// Left alone it would block the lock for as long as the session lives.
+void Contender::FindOwn(const Error& dropped) {
+  ListChildren(*core_, options_.path, {}, kUnbounded,
+               [self = shared_from_this(), dropped](const Result<ChildList>& children) {
+                 if (self->phase_ != Phase::kCreating) {
+                   return;
+                 }
+                 std::vector<std::string> own;
+                 const std::string prefix = NamePrefix(self->core_->session_id());
+                 for (const std::string& name : children.ok() ? children->names : own) {
+                   if (name.starts_with(prefix)) {
+                     own.push_back(self->options_.path + "/" + name);
+                   }
+                 }
+                 self->FindAmong(std::move(own), children.ok() ? dropped : children.error());
+               });
+}
+
+void Contender::FindAmong(std::vector<std::string> paths, const Error& dropped) {
+  if (paths.empty()) {
+    Fail(dropped);  // Somebody has removed it.
+    return;
+  }
+  std::string path = std::move(paths.back());
+  paths.pop_back();
+  NodeExists(*core_, path, ReadMode::kLinearizable, kUnbounded,
+             [self = shared_from_this(), path, paths = std::move(paths),
+              dropped](const Result<Existence>& existence) mutable {
+               if (self->phase_ != Phase::kCreating) {
+                 return;
+               }
+               if (!existence.ok()) {
+                 self->Fail(existence.error());
+               } else if (existence->stat && existence->stat->czxid == dropped.zxid) {
+                 self->OnCreated(Created{path, *existence->stat, dropped.zxid});
+               } else {
+                 self->FindAmong(std::move(paths), dropped);
+               }
+             });
 }
 
 WatchId Contender::WatchOnce(const std::string& path, std::optional<Cursor> from,
@@ -415,12 +508,7 @@ void Contender::Lose(Error error) {
 }
 
 void Contender::RemoveNode(std::function<void(Status)> done) {
-  internal::RemoveNode(*core_, Op::Remove(contender_path_), kUnbounded,
-                       [done = std::move(done)](const Result<Written>& removed) {
-                         const bool gone = removed.ok() || removed.code() == Code::kNoNode ||
-                                           removed.code() == Code::kSessionExpired;
-                         done(gone ? Status() : Status(removed.error()));
-                       });
+  std::make_shared<Removal>(core_, contender_path_, std::move(done))->Try();
 }
 
 void Contender::Release(std::chrono::nanoseconds timeout, std::function<void(Status)> released) {

@@ -84,6 +84,8 @@ class Contender : public std::enable_shared_from_this<Contender> {
 
   void Create();
   void OnCreated(Result<Created> created);
+  void FindOwn(const Error& dropped);
+  void FindAmong(std::vector<std::string> paths, const Error& dropped);
   void WatchSelf(std::int64_t czxid);
   void CheckSelf();
   void List();

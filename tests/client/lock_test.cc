@@ -169,6 +169,38 @@ TEST_F(LockTest, ALostAnswerToTheCreationMakesNoSecondContender) {
   EXPECT_EQ(Contenders("/l"), 1U);
 }
 
+TEST_F(LockTest, AContenderWhoseNameTheClusterHasForgottenIsFound) {
+  Client& client = OpenClient();
+  Lock other(client, "/l");
+  auto held = Acquire(other);
+  int creates = 0;
+  std::int64_t made_at = 0;
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    if (method != "create" || ++creates > 2) {
+      return Fault{};
+    }
+    if (creates == 1) {
+      made_at = cluster.zxid + 1;
+      return Break(true);
+    }
+    Fault dropped = Fail(idl::ErrorCode::REPLY_DROPPED);
+    dropped.error.__set_zxid(made_at);
+    return dropped;
+  };
+  Lock lock(client, "/l");
+  std::optional<Result<Grant>> next;
+  lock.AcquireAsync(milliseconds(0), Into(next));
+  executor.Advance(seconds(1));
+  EXPECT_EQ(creates, 2);
+  EXPECT_EQ(Contenders("/l"), 2U);
+  ReleaseAndWait(*held);
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return next.has_value(); }));
+  ASSERT_TRUE(next->ok()) << next->error().ToString();
+  EXPECT_TRUE((*next)->valid());
+  ReleaseAndWait(**next);
+  EXPECT_EQ(Contenders("/l"), 0U);
+}
+
 TEST_F(LockTest, LossIsToldOnceAndBeforeTheClusterCanEndTheSession) {
   Lock lock(OpenClient(), "/l");
   auto grant = Acquire(lock);
@@ -229,6 +261,48 @@ TEST_F(LockTest, ADroppedGrantReleases) {
   }
   executor.Settle();
   EXPECT_EQ(Contenders("/l"), 0U);
+}
+
+// A full disk refuses even removals; who waits for the lock must not wait for the session's end.
+TEST_F(LockTest, AReleaseThatIsRefusedForWantOfRoomIsRepeated) {
+  Client& client = OpenClient();
+  Lock lock(client, "/l");
+  auto grant = Acquire(lock);
+  Lock waiter(OpenClient(), "/l");
+  std::optional<Result<Grant>> next;
+  waiter.AcquireAsync(milliseconds(0), Into(next));
+  executor.Settle();
+  cluster.on_call = [](const std::string& method, const idl::Ctx&, int) {
+    return method == "removeNode" ? Fail(idl::ErrorCode::NO_SPACE) : Fault{};
+  };
+  std::optional<Result<void>> released;
+  grant->ReleaseAsync({seconds(5)}, [&](Status status) { released.emplace(std::move(status)); });
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return released.has_value(); }));
+  EXPECT_EQ(released->code(), Code::kUnknownOutcome);
+  EXPECT_LE(cluster.CountCalls("removeNode"), 20) << "at a pace";
+  EXPECT_TRUE(Await<Node>([&](auto done) { client.GetAsync("/l", {}, done); }).ok())
+      << "reads do not wait for it";
+  cluster.on_call = nullptr;
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return next.has_value(); }));
+  EXPECT_TRUE(next->ok());
+  EXPECT_EQ(Contenders("/l"), 1U);
+}
+
+TEST_F(LockTest, AReleaseThatWaitsForRoomEndsWithItsClient) {
+  Client& client = OpenClient();
+  auto lock = std::make_unique<Lock>(client, "/l");
+  auto grant = Acquire(*lock);
+  cluster.on_call = [](const std::string& method, const idl::Ctx&, int) {
+    return method == "removeNode" ? Fail(idl::ErrorCode::NO_SPACE) : Fault{};
+  };
+  std::optional<Result<void>> released;
+  grant->ReleaseAsync({seconds(60)}, [&](Status status) { released.emplace(std::move(status)); });
+  executor.Advance(seconds(1));
+  EXPECT_FALSE(released.has_value());
+  lock.reset();
+  Destroy(client);
+  ASSERT_TRUE(released.has_value());
+  EXPECT_TRUE(released->ok()) << "the session ends, and its ephemerals with it";
 }
 
 TEST_F(LockTest, AWaiterLearnsAtOnceThatItsSessionIsOver) {
