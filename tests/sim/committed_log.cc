@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "tests/sim/entry_text.h"
+
 namespace conclave::sim {
 namespace {
 
@@ -27,6 +29,9 @@ void CommittedLog::Add(const raft::Entry& entry) {
     return;  // another member was first; wire_checker compares the chains
   }
   entries_.push_back(entry);
+  if (journal_->prints()) {
+    journal_->Show(EntryText(entry));
+  }
   if (entry.kind != raft::EntryKind::kConfig) {
     return;
   }

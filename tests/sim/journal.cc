@@ -9,10 +9,20 @@ constexpr std::size_t kTailLines = 160;
 
 }  // namespace
 
+std::string Journal::Timed(const std::string& line) const {
+  const std::int64_t us = loop_ == nullptr ? 0 : loop_->now_ns() / 1000;
+  return fmt::format("{:>6}.{:06} {}", us / 1'000'000, us % 1'000'000, line);
+}
+
+void Journal::Show(const std::string& line) const {
+  if (print_) {
+    fmt::print(stderr, "{}\n", Timed(line));
+  }
+}
+
 void Journal::Add(std::string line) {
   hash_.Add(line);
-  const std::int64_t us = loop_ == nullptr ? 0 : loop_->now_ns() / 1000;
-  line = fmt::format("{:>6}.{:06} {}", us / 1'000'000, us % 1'000'000, line);
+  line = Timed(line);
   if (print_) {
     fmt::print(stderr, "{}\n", line);
   }

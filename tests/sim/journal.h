@@ -33,6 +33,12 @@ class Journal {
     Add(fmt::format(format, std::forward<Args>(args)...));
   }
 
+  // Whether lines are printed as they come.
+  bool prints() const { return print_; }
+
+  // For who reads a printed trace: neither in the hash nor in the tail.
+  void Show(const std::string& line) const;
+
   // The first one counts; the run ends soon after.
   template <typename... Args>
   void Fail(fmt::format_string<Args...> format, Args&&... args) {
@@ -54,6 +60,7 @@ class Journal {
 
  private:
   void Add(std::string line);
+  std::string Timed(const std::string& line) const;
   void FailWith(std::string what);
 
   const bool print_;
