@@ -1,41 +1,74 @@
 // Little-endian bytes in and out, shared by the codecs of this folder.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 namespace conclave::tree {
 
 // Writes `number` at `at` with its lowest byte first.
 template <typename Integer>
 void StoreLittleEndian(char* at, Integer number) {
-  auto bits = static_cast<std::make_unsigned_t<Integer>>(number);
-  for (std::size_t i = 0; i < sizeof(Integer); ++i) {
-    at[i] = static_cast<char>(static_cast<std::uint64_t>(bits) >> (8 * i));
+  if constexpr (std::endian::native == std::endian::little) {
+    std::memcpy(at, &number, sizeof(number));
+  } else {
+    auto bits = static_cast<std::make_unsigned_t<Integer>>(number);
+    for (std::size_t i = 0; i < sizeof(Integer); ++i) {
+      at[i] = static_cast<char>(static_cast<std::uint64_t>(bits) >> (8 * i));
+    }
   }
 }
 
-// Appends to a string.
+// The number whose lowest byte stands first at `at`.
+template <typename Integer>
+Integer LoadLittleEndian(const char* at) {
+  if constexpr (std::endian::native == std::endian::little) {
+    Integer number{};
+    std::memcpy(&number, at, sizeof(number));
+    return number;
+  } else {
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < sizeof(Integer); ++i) {
+      bits |= static_cast<std::uint64_t>(static_cast<unsigned char>(at[i])) << (8 * i);
+    }
+    return static_cast<Integer>(static_cast<std::make_unsigned_t<Integer>>(bits));
+  }
+}
+
+// Makes a string, by way of a small buffer, since most fields are a few bytes long.
 class ByteWriter {
  public:
-  explicit ByteWriter(std::string& out) : out_(out) {}
+  // Appends to `out`, which may bring its memory.
+  explicit ByteWriter(std::string out = {}) : out_(std::move(out)) {}
+
+  // All that was written; the last thing that is asked of a writer.
+  std::string Finish() {
+    Flush();
+    return std::move(out_);
+  }
 
   template <typename Integer>
   void Int(Integer number) {
-    std::array<char, sizeof(Integer)> bytes{};
-    StoreLittleEndian(bytes.data(), number);
-    out_.append(bytes.data(), bytes.size());
+    if (sizeof(number) > buffer_.size() - used_) {
+      Flush();
+    }
+    StoreLittleEndian(buffer_.data() + used_, number);
+    used_ += sizeof(number);
   }
 
   // Length as u32, then the bytes.
   void String(std::string_view bytes) {
     Int(static_cast<std::uint32_t>(bytes.size()));
-    out_.append(bytes);
+    Raw(bytes);
   }
 
   // As String; null is the length 2^32-1.
@@ -49,13 +82,33 @@ class ByteWriter {
 
   template <std::size_t N>
   void Array(const std::array<std::uint8_t, N>& bytes) {
-    out_.append(reinterpret_cast<const char*>(bytes.data()), N);
+    Raw({reinterpret_cast<const char*>(bytes.data()), N});
+  }
+
+  // The bytes alone: a reader must know how many there are.
+  void Raw(std::string_view bytes) {
+    if (bytes.size() > buffer_.size() - used_) {
+      Flush();
+      if (bytes.size() > buffer_.size()) {
+        out_.append(bytes);
+        return;
+      }
+    }
+    std::copy(bytes.begin(), bytes.end(), buffer_.data() + used_);
+    used_ += bytes.size();
   }
 
   static constexpr std::uint32_t kNullLength = 0xffffffff;
 
  private:
-  std::string& out_;
+  void Flush() {
+    out_.append(buffer_.data(), used_);
+    used_ = 0;
+  }
+
+  std::string out_;
+  std::array<char, 256> buffer_;
+  std::size_t used_ = 0;
 };
 
 // Reads from the front. The first read beyond the end makes it fail, and everything after that
@@ -74,11 +127,7 @@ class ByteReader {
   template <typename Integer>
   Integer Int() {
     const std::string_view bytes = Take(sizeof(Integer));
-    std::uint64_t bits = 0;
-    for (std::size_t i = 0; i < bytes.size(); ++i) {
-      bits |= static_cast<std::uint64_t>(static_cast<unsigned char>(bytes[i])) << (8 * i);
-    }
-    return static_cast<Integer>(static_cast<std::make_unsigned_t<Integer>>(bits));
+    return ok_ ? LoadLittleEndian<Integer>(bytes.data()) : Integer{};
   }
 
   std::string String() { return std::string(Take(Int<std::uint32_t>())); }

@@ -36,7 +36,7 @@ constexpr std::size_t kOpBytesMin = 1 + 4 + 4;
 
 class CommandEncoder {
  public:
-  explicit CommandEncoder(std::string& out) : out_(out) {}
+  explicit CommandEncoder(ByteWriter& out) : out_(out) {}
 
   void operator()(const OpenSession& c) {
     out_.Int(c.timeout_ms);
@@ -89,7 +89,7 @@ class CommandEncoder {
   }
 
  private:
-  ByteWriter out_;
+  ByteWriter& out_;
 };
 
 static_assert(std::is_same_v<std::variant_alternative_t<0, Op>, Create> &&
@@ -187,11 +187,7 @@ tl::expected<Command, DecodeError> ReadCommand(std::uint16_t type, ByteReader& i
   return Unreadable(DecodeError::Kind::kUnknownCommand, fmt::format("unknown command {}", type));
 }
 
-}  // namespace
-
-std::string EncodeEntry(const EntryHeader& header, const Command& command) {
-  std::string bytes;
-  ByteWriter out(bytes);
+void WriteEntry(const EntryHeader& header, const Command& command, ByteWriter& out) {
   out.Int(kEntryFormat);
   out.Int(static_cast<std::uint16_t>(command.index() + 1));  // CommandType follows its order.
   out.Int(std::uint32_t{0});                                 // Reserved.
@@ -204,8 +200,15 @@ std::string EncodeEntry(const EntryHeader& header, const Command& command) {
   out.Int(header.origin_request);
   out.String(header.identity);
   out.String(header.tenant);
-  std::visit(CommandEncoder(bytes), command);
-  return bytes;
+  std::visit(CommandEncoder(out), command);
+}
+
+}  // namespace
+
+std::string EncodeEntry(const EntryHeader& header, const Command& command) {
+  ByteWriter out;
+  WriteEntry(header, command, out);
+  return out.Finish();
 }
 
 bool StampTime(std::string& entry, std::int64_t wall_ms, std::int64_t elapsed_ns) {

@@ -1,21 +1,14 @@
 #include "coord/tree/digest.h"
 
 #include <fmt/format.h>
-#include <glog/logging.h>
-#include <xxhash.h>
 
-#include "coord/tree/bytes.h"
+// Short inputs are most of them: the call would cost as much as the hash.
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 namespace conclave::tree {
 
 std::string Digest::ToString() const { return fmt::format("{:016x}{:016x}", high, low); }
-
-DigestItem& DigestItem::Add(std::uint64_t number) {
-  CHECK_LE(size_ + sizeof(number), buffer_.size());
-  StoreLittleEndian(buffer_.data() + size_, number);
-  size_ += sizeof(number);
-  return *this;
-}
 
 DigestItem& DigestItem::Add(std::string_view bytes) {
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());

@@ -7,6 +7,10 @@
 #include <string>
 #include <string_view>
 
+#include <glog/logging.h>
+
+#include "coord/tree/bytes.h"
+
 namespace conclave::tree {
 
 // The sum, in each half by itself and modulo 2^64, of a 128-bit hash (XXH3) of every item of the
@@ -52,7 +56,12 @@ class DigestItem {
   explicit DigestItem(Kind kind) { buffer_[size_++] = static_cast<char>(kind); }
 
   // A number, as eight bytes.
-  DigestItem& Add(std::uint64_t number);
+  DigestItem& Add(std::uint64_t number) {
+    CHECK_LE(size_ + sizeof(number), buffer_.size());
+    StoreLittleEndian(buffer_.data() + size_, number);
+    size_ += sizeof(number);
+    return *this;
+  }
 
   DigestItem& Add(std::int64_t number) { return Add(static_cast<std::uint64_t>(number)); }
 

@@ -46,7 +46,7 @@ void FrozenRows::Add(FrozenSession session) {
   bytes_ += kSessionKeyBytes + (session.gone ? 0 : kSessionRowBytes);
   bytes_ += kReplyKeyBytes * (gone + session.replies.size());
   for (const FrozenReply& reply : session.replies) {
-    bytes_ += kReplyRowBytes + (reply.body == nullptr ? 0 : reply.body->size());
+    bytes_ += kReplyRowBytes + reply.body.size();
   }
   sessions_.push_back(std::move(session));
 }
@@ -87,8 +87,8 @@ void FrozenRows::ForEach(const Sink& sink) {
     for (const FrozenReply& reply : session.replies) {
       ReplyRow row;
       row.zxid = reply.zxid;
-      row.dropped = reply.body == nullptr;
-      row.body = row.dropped ? std::string_view() : *reply.body;
+      row.dropped = !reply.body;
+      row.body = reply.body.view();
       sink(ReplyKey(session.row.id, reply.seq), EncodeRow(row));
     }
   }

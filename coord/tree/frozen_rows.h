@@ -14,6 +14,7 @@
 #include "coord/tree/command.h"
 #include "coord/tree/digest.h"
 #include "coord/tree/rows.h"
+#include "coord/tree/shared_bytes.h"
 #include "coord/tree/value.h"
 
 namespace conclave::tree {
@@ -43,7 +44,7 @@ struct FrozenZnode {
 struct FrozenReply {
   std::int64_t seq = 0;
   std::int64_t zxid = 0;
-  std::shared_ptr<const std::string> body;  // Null: dropped.
+  SharedBytes body;  // Nothing: dropped.
 };
 
 // A session at the moment of the freeze, with those of its stored replies that changed.

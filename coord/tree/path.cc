@@ -61,6 +61,10 @@ tl::unexpected<Error> Invalid(std::string_view path, std::string_view why) {
 
 tl::expected<void, Error> ValidateCharacters(std::string_view path) {
   for (std::size_t at = 0; at < path.size();) {
+    if (path[at] > 0x1f && path[at] < 0x7f) {  // As most are; a char may be signed.
+      ++at;
+      continue;
+    }
     const Decoded decoded = DecodeUtf8(path.substr(at));
     if (decoded.length == 0) {
       return Invalid(path, fmt::format("byte {} does not begin a UTF-8 character", at));

@@ -47,13 +47,7 @@ Stat ReadStat(ByteReader& in) {
   return stat;
 }
 
-std::optional<Code> ReadCode(ByteReader& in) { return CodeFromWire(in.Int<std::uint8_t>()); }
-
-}  // namespace
-
-std::string EncodeReply(const Reply& reply) {
-  std::string bytes;
-  ByteWriter out(bytes);
+void WriteReply(const Reply& reply, ByteWriter& out) {
   out.Int(kReplyFormat);
   out.Int(static_cast<std::uint8_t>(reply.code));
   out.Int(reply.zxid);
@@ -71,7 +65,16 @@ std::string EncodeReply(const Reply& reply) {
     out.String(result.path);
     WriteStat(result.stat, out);
   }
-  return bytes;
+}
+
+std::optional<Code> ReadCode(ByteReader& in) { return CodeFromWire(in.Int<std::uint8_t>()); }
+
+}  // namespace
+
+std::string EncodeReply(const Reply& reply) {
+  ByteWriter out;
+  WriteReply(reply, out);
+  return out.Finish();
 }
 
 std::optional<Reply> DecodeReply(std::string_view bytes) {

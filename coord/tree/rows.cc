@@ -144,8 +144,7 @@ std::string PrintableKey(std::string_view key) {
 // --- Values ---
 
 std::string EncodeRow(const StateRow& row) {
-  std::string value;
-  ByteWriter out(value);
+  ByteWriter out;
   out.Int(kRowFormat);
   out.Int(row.digest_version);
   out.Int(row.last_zxid);
@@ -160,41 +159,37 @@ std::string EncodeRow(const StateRow& row) {
   out.Int(row.znodes);
   out.Int(row.digest.low);
   out.Int(row.digest.high);
-  return value;
+  return out.Finish();
 }
 
 std::string EncodeRow(const SessionRow& row) {
-  std::string value;
-  ByteWriter out(value);
+  ByteWriter out;
   out.Int(kRowFormat);
   out.Int(row.timeout_ms);
   out.Array(row.secret);
   out.Array(row.nonce);
   out.Int(row.last_seq);
   out.Int(row.acked_through);
-  return value;
+  return out.Finish();
 }
 
 std::string EncodeRow(const ReplyRow& row) {
-  std::string value;
-  value.reserve(kReplyRowBytes + row.body.size());
-  ByteWriter out(value);
+  ByteWriter out;
   out.Int(kRowFormat);
   out.Int(static_cast<std::uint8_t>(row.dropped ? 1 : 0));
   out.Int(row.zxid);
-  value += row.body;
-  return value;
+  out.Raw(row.body);
+  return out.Finish();
 }
 
 std::string EncodeRow(const MemberRow& row) {
-  std::string value;
-  ByteWriter out(value);
+  ByteWriter out;
   out.Int(kRowFormat);
   out.Int(row.incarnation);
   out.Int(row.zxid);
   out.String(row.client_address);
   out.String(row.admin_address);
-  return value;
+  return out.Finish();
 }
 
 std::size_t ZnodeRowBytes(const Value& value, bool is_directory) {
@@ -206,7 +201,7 @@ void EncodeZnodeRow(const Value& value, bool is_directory, std::int32_t ccount, 
                     std::string& out) {
   out.clear();
   out.reserve(ZnodeRowBytes(value, is_directory));
-  ByteWriter to(out);
+  ByteWriter to(std::move(out));
   to.Int(kRowFormat);
   to.Int(static_cast<std::uint8_t>((value.has_data() ? kHasData : 0) |
                                    (is_directory ? kIsDirectory : 0)));
@@ -222,7 +217,8 @@ void EncodeZnodeRow(const Value& value, bool is_directory, std::int32_t ccount, 
     to.Int(ccount);
     to.Int(pzxid);
   }
-  out += value.data();
+  to.Raw(value.data());
+  out = to.Finish();
 }
 
 // --- Reading back ---

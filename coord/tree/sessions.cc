@@ -117,6 +117,18 @@ Digest Sessions::RecomputeDigest() const {
   return digest;
 }
 
+void Sessions::UpdateItem(Session& session) {
+  Exclude(session, session.item);
+  session.item = SessionItem(session);
+  Include(session, session.item);
+}
+
+void Sessions::UpdateItem(const Session& session, StoredReply& stored) {
+  Exclude(session, stored.item);
+  stored.item = ReplyItem(session, stored);
+  Include(session, stored.item);
+}
+
 // --- Changes ---
 
 Session& Sessions::Live(std::int64_t id) {
@@ -135,7 +147,7 @@ const Session& Sessions::Open(std::int64_t id, const OpenSession& command) {
   const auto [at, inserted] = sessions_.emplace(id, std::move(session));
   CHECK(inserted) << "session " << id;
   Changing(at->second);
-  Include(at->second, SessionItem(at->second));
+  UpdateItem(at->second);
   return at->second;
 }
 
@@ -154,7 +166,7 @@ void Sessions::Close(std::int64_t id) {
   while (!session.replies.empty()) {
     PopOldestReply(session);
   }
-  Exclude(session, SessionItem(session));
+  Exclude(session, session.item);
   by_nonce_.erase(session.nonce);
   sessions_.erase(id);
 }
@@ -162,7 +174,7 @@ void Sessions::Close(std::int64_t id) {
 void Sessions::PopOldestReply(Session& session) {
   const StoredReply& oldest = session.replies.front();
   NoteReplyGone(session, oldest);
-  Exclude(session, ReplyItem(session, oldest));
+  Exclude(session, oldest.item);
   session.reply_bytes -= oldest.body().size();
   session.replies.pop_front();
 }
@@ -176,10 +188,9 @@ void Sessions::DropBodies(Session& session, std::size_t room) {
       continue;
     }
     NoteReplyDropped(session, stored);
-    Exclude(session, ReplyItem(session, stored));
     session.reply_bytes -= stored.body().size();
-    stored.encoded = nullptr;
-    Include(session, ReplyItem(session, stored));
+    stored.encoded = SharedBytes();
+    UpdateItem(session, stored);
   }
 }
 
@@ -188,11 +199,10 @@ void Sessions::Record(std::int64_t id, std::int64_t seq, std::int64_t acked_thro
   Session& session = Live(id);
   CHECK_EQ(seq, session.last_seq + 1) << "session " << id;
   Changing(session);
-  Exclude(session, SessionItem(session));
   session.last_seq = seq;
   // A client cannot have the reply that is only being made.
   session.acked_through = std::max(session.acked_through, std::min(acked_through, seq - 1));
-  Include(session, SessionItem(session));
+  UpdateItem(session);
   while (!session.replies.empty() && session.replies.front().seq <= session.acked_through) {
     PopOldestReply(session);
   }
@@ -203,14 +213,14 @@ void Sessions::Record(std::int64_t id, std::int64_t seq, std::int64_t acked_thro
   StoredReply stored;
   stored.seq = seq;
   stored.zxid = reply.zxid;
-  std::string body = EncodeReply(reply);
+  const std::string body = EncodeReply(reply);
   if (body.size() <= limits_.reply_bytes_per_session_max) {
-    stored.encoded = std::make_shared<const std::string>(std::move(body));
+    stored.encoded = SharedBytes(body);
   }
   DropBodies(session, stored.body().size());
   session.reply_bytes += stored.body().size();
   NoteReply(stored);
-  Include(session, ReplyItem(session, stored));
+  UpdateItem(session, stored);
   session.replies.push_back(std::move(stored));
 }
 

@@ -19,6 +19,7 @@
 #include "coord/tree/frozen_rows.h"
 #include "coord/tree/limits.h"
 #include "coord/tree/reply.h"
+#include "coord/tree/shared_bytes.h"
 
 namespace conclave::tree {
 
@@ -26,14 +27,16 @@ namespace conclave::tree {
 struct StoredReply {
   std::int64_t seq = 0;
   std::int64_t zxid = 0;
-  // EncodeReply, shared with checkpoints. Null: "applied at zxid, body dropped" for the cap of
+  // EncodeReply, shared with checkpoints. Nothing: "applied at zxid, body dropped" for the cap of
   // bytes.
-  std::shared_ptr<const std::string> encoded;
+  SharedBytes encoded;
+  // What the digest has of it, so that it can be taken out without being read again.
+  Digest item;
 
-  bool dropped() const { return encoded == nullptr; }
+  bool dropped() const { return !encoded; }
 
   // Empty if it was dropped.
-  std::string_view body() const { return encoded == nullptr ? std::string_view() : *encoded; }
+  std::string_view body() const { return encoded.view(); }
 };
 
 // Place of a creation in history: zxid and ordinal. Orders the ephemerals of a session.
@@ -49,7 +52,7 @@ struct SessionMarks {
       0;  // ... some of those through this seq with a body dropped since.
 };
 
-// A live session. Everything but the marks is replicated state.
+// A live session. Everything but the marks and the item is replicated state.
 struct Session {
   std::int64_t id = 0;          // The zxid of the entry that opened it.
   std::int32_t timeout_ms = 0;  // Silence after which the leader proposes its end.
@@ -63,6 +66,7 @@ struct Session {
   // Paths of the znodes it owns, in order of creation. An index: the znodes themselves say it all.
   std::map<CreationOrder, std::string> ephemerals;
   SessionMarks marks;
+  Digest item;  // What the digest has of it, without its replies. Derived, as the marks are.
 };
 
 // What a request of a session is, by its seq.
@@ -168,6 +172,9 @@ class Sessions {
     Digest sum;
   };
 
+  // The session's own item, or that of one of its replies, is as it now is.
+  void UpdateItem(Session& session);
+  void UpdateItem(const Session& session, StoredReply& stored);
   // Every change of digest_ goes through these: an item of this session comes or goes.
   void Include(const Session& session, const Digest& item);
   void Exclude(const Session& session, const Digest& item);

@@ -165,7 +165,9 @@ bool StateLoader::Impl::Add(const SessionRow& row) {
   session.last_seq = row.last_seq;
   session.acked_through = row.acked_through;
   sessions.by_nonce_.emplace(row.nonce, row.id);
-  sessions.sessions_.emplace_hint(sessions.sessions_.end(), row.id, std::move(session));
+  sessions.UpdateItem(
+      sessions.sessions_.emplace_hint(sessions.sessions_.end(), row.id, std::move(session))
+          ->second);
   return true;
 }
 
@@ -192,8 +194,9 @@ bool StateLoader::Impl::Add(const ReplyRow& row) {
   stored.seq = row.seq;
   stored.zxid = row.zxid;
   if (!row.dropped) {
-    stored.encoded = std::make_shared<const std::string>(row.body);
+    stored.encoded = SharedBytes(row.body);
   }
+  sessions.UpdateItem(session, stored);
   session.reply_bytes += row.body.size();
   session.replies.push_back(std::move(stored));
   ++sessions.reply_count_;
@@ -314,7 +317,6 @@ tl::expected<std::unique_ptr<StateMachine>, LoadError> StateLoader::Impl::Finish
   }
   // From what now lies in memory, not from the rows.
   tree_.Finish(state_.last_zxid);
-  machine_->sessions_.digest_ = machine_->sessions_.RecomputeDigest();
   for (const auto& [id, member] : machine_->members_) {
     machine_->members_digest_ += StateMachine::MemberItem(id, member);
   }

@@ -69,7 +69,7 @@ ApplyResult StateMachine::Apply(std::int64_t zxid, std::string_view bytes) {
                                      zxid)};
     return result;
   }
-  const tl::expected<Entry, DecodeError> entry = DecodeEntry(bytes);
+  tl::expected<Entry, DecodeError> entry = DecodeEntry(bytes);
   if (!entry.has_value()) {
     result.fatal = FatalFrom(entry.error(), zxid);
     return result;
@@ -95,7 +95,7 @@ ApplyResult StateMachine::Apply(std::int64_t zxid, std::string_view bytes) {
   return result;
 }
 
-void StateMachine::Execute(const Entry& entry, ApplyResult& result) {
+void StateMachine::Execute(Entry& entry, ApplyResult& result) {
   if (const auto* open = std::get_if<OpenSession>(&entry.command)) {
     Open(*open, result);
   } else if (const auto* close = std::get_if<CloseSession>(&entry.command)) {
@@ -109,7 +109,7 @@ void StateMachine::Execute(const Entry& entry, ApplyResult& result) {
   }
 }
 
-void StateMachine::ExecuteForSession(const Entry& entry, ApplyResult& result) {
+void StateMachine::ExecuteForSession(Entry& entry, ApplyResult& result) {
   const EntryHeader& header = entry.header;
   const Session* session = sessions_.Find(header.session);
   if (session == nullptr) {
@@ -162,11 +162,11 @@ void StateMachine::ExecuteForSession(const Entry& entry, ApplyResult& result) {
   sessions_.Record(header.session, header.seq, header.acked_through, result.reply);
 }
 
-void StateMachine::ExecuteOps(const Entry& entry, ApplyResult& result) {
+void StateMachine::ExecuteOps(Entry& entry, ApplyResult& result) {
   const EntryHeader& header = entry.header;
-  Transaction transaction(
-      tree_, sessions_, limits_,
-      {last_zxid_, header.wall_ms, header.session, header.identity, header.tenant});
+  Transaction transaction(tree_, sessions_, limits_,
+                          {last_zxid_, header.wall_ms, header.session, header.identity,
+                           header.tenant, std::holds_alternative<Multi>(entry.command)});
   Reply& reply = result.reply;
   const auto take = [&reply](OpResult one) {
     reply.code = one.code;
@@ -174,11 +174,11 @@ void StateMachine::ExecuteOps(const Entry& entry, ApplyResult& result) {
     reply.path = std::move(one.path);
     reply.stat = one.stat;
   };
-  if (const auto* create = std::get_if<Create>(&entry.command)) {
+  if (auto* create = std::get_if<Create>(&entry.command)) {
     take(transaction.Execute(*create));
-  } else if (const auto* remove = std::get_if<Delete>(&entry.command)) {
+  } else if (auto* remove = std::get_if<Delete>(&entry.command)) {
     take(transaction.Execute(*remove));
-  } else if (const auto* set = std::get_if<SetData>(&entry.command)) {
+  } else if (auto* set = std::get_if<SetData>(&entry.command)) {
     take(transaction.Execute(*set));
   } else {
     ExecuteMulti(std::get<Multi>(entry.command), transaction, reply);
@@ -186,7 +186,7 @@ void StateMachine::ExecuteOps(const Entry& entry, ApplyResult& result) {
   result.changes = transaction.TakeChanges();
 }
 
-void StateMachine::ExecuteMulti(const Multi& multi, Transaction& transaction, Reply& reply) {
+void StateMachine::ExecuteMulti(Multi& multi, Transaction& transaction, Reply& reply) {
   if (multi.ops.size() > limits_.multi_ops_max) {
     reply = Refusal(Code::kTooLarge,
                     fmt::format("a multi of {} operations, and the limit is {}; split it",
@@ -194,7 +194,7 @@ void StateMachine::ExecuteMulti(const Multi& multi, Transaction& transaction, Re
     return;
   }
   reply.multi.reserve(multi.ops.size());
-  for (const Op& op : multi.ops) {
+  for (Op& op : multi.ops) {
     reply.multi.push_back(transaction.Execute(op));
     if (reply.multi.back().code != Code::kOk) {
       break;
@@ -238,7 +238,7 @@ void StateMachine::Open(const OpenSession& command, ApplyResult& result) {
   reply.zxid = session->id;
 }
 
-void StateMachine::Close(const Entry& entry, const CloseSession& command, ApplyResult& result) {
+void StateMachine::Close(Entry& entry, const CloseSession& command, ApplyResult& result) {
   const std::int64_t caller = entry.header.session;
   if (caller == 0) {
     EndSession(command, result);
@@ -262,7 +262,7 @@ void StateMachine::EndSession(const CloseSession& command, ApplyResult& result) 
   const SessionEvent event{command.reason == CloseReason::kExpired ? SessionEventType::kExpired
                                                                    : SessionEventType::kClosed,
                            session->id, session->timeout_ms};
-  Transaction transaction(tree_, sessions_, limits_, {last_zxid_, 0, session->id, {}, {}});
+  Transaction transaction(tree_, sessions_, limits_, {last_zxid_, 0, session->id, {}, {}, false});
   transaction.DeleteEphemerals(session->id);
   sessions_.Close(session->id);
   result.changes = transaction.TakeChanges();

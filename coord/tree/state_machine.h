@@ -176,12 +176,12 @@ class StateMachine {
   friend class StateLoader;
   friend class TreeTestPeer;
 
-  void Execute(const Entry& entry, ApplyResult& result);
-  void ExecuteForSession(const Entry& entry, ApplyResult& result);
-  void ExecuteOps(const Entry& entry, ApplyResult& result);
-  void ExecuteMulti(const Multi& multi, Transaction& transaction, Reply& reply);
+  void Execute(Entry& entry, ApplyResult& result);
+  void ExecuteForSession(Entry& entry, ApplyResult& result);
+  void ExecuteOps(Entry& entry, ApplyResult& result);
+  void ExecuteMulti(Multi& multi, Transaction& transaction, Reply& reply);
   void Open(const OpenSession& command, ApplyResult& result);
-  void Close(const Entry& entry, const CloseSession& command, ApplyResult& result);
+  void Close(Entry& entry, const CloseSession& command, ApplyResult& result);
   void EndSession(const CloseSession& command, ApplyResult& result);
   void Raise(const SetFeatureLevel& command, ApplyResult& result);
   void Publish(const PublishMember& command, ApplyResult& result);

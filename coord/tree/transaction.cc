@@ -48,8 +48,8 @@ CreationOrder OrderOf(const Value& value) { return {value.czxid(), value.create_
 
 }  // namespace
 
-OpResult Transaction::Execute(const Op& op) {
-  return std::visit([this](const auto& one) { return Do(one); }, op);
+OpResult Transaction::Execute(Op& op) {
+  return std::visit([this](auto& one) { return Execute(one); }, op);
 }
 
 const Znode* Transaction::FindParentOf(std::string_view path) const {
@@ -123,7 +123,7 @@ OpResult Transaction::JudgeCreate(const Create& op, const Znode** parent, std::s
   return {};
 }
 
-OpResult Transaction::Do(const Create& op) {
+OpResult Transaction::Execute(Create& op) {
   const Znode* parent = nullptr;
   std::string path;
   OpResult result = JudgeCreate(op, &parent, &path);
@@ -145,12 +145,14 @@ OpResult Transaction::Do(const Create& op) {
   }
   result.stat = tree_.FindChild(*parent, value->name())->stat();
   result.path = path;
-  undo_.push_back(Undo{path, CreateUndo{before}});
+  if (context_.reversible) {
+    undo_.push_back(Undo{path, CreateUndo{before}});
+  }
   RecordChange(ChangeType::kCreated, std::move(path), value, result.stat);
   return result;
 }
 
-OpResult Transaction::Do(const Delete& op) {
+OpResult Transaction::Execute(Delete& op) {
   if (!HasSlashAndNoNul(op.path)) {
     return Failed(
         Code::kInvalidArgument, op.path,
@@ -180,11 +182,11 @@ OpResult Transaction::Do(const Delete& op) {
         Code::kNotEmpty, op.path,
         fmt::format("{} has children ({}); delete them first", op.path, znode->num_children()));
   }
-  DeleteAt(*parent, op.path);
+  DeleteAt(*parent, std::move(op.path));
   return {};
 }
 
-void Transaction::DeleteAt(const Znode& parent, const std::string& path) {
+void Transaction::DeleteAt(const Znode& parent, std::string path) {
   const std::int64_t parent_pzxid = parent.pzxid();
   const Stat stat = tree_.Find(path)->stat();
   Znode znode = tree_.RemoveChild(parent, path, CONCLAVE_MUTANT(38) ? parent_pzxid : context_.zxid);
@@ -192,8 +194,11 @@ void Transaction::DeleteAt(const Znode& parent, const std::string& path) {
   if (value.ephemeral_owner() != 0) {
     sessions_.RemoveEphemeral(value.ephemeral_owner(), OrderOf(value));
   }
-  RecordChange(ChangeType::kDeleted, path, znode.ShareValue(), stat);
-  undo_.push_back(Undo{path, DeleteUndo{std::move(znode), parent_pzxid}});
+  ValueRef last = znode.ShareValue();
+  if (context_.reversible) {
+    undo_.push_back(Undo{path, DeleteUndo{std::move(znode), parent_pzxid}});
+  }
+  RecordChange(ChangeType::kDeleted, std::move(path), std::move(last), stat);
 }
 
 OpResult Transaction::JudgeExisting(std::string_view path, std::int32_t version,
@@ -217,7 +222,7 @@ OpResult Transaction::JudgeExisting(std::string_view path, std::int32_t version,
   return {};
 }
 
-OpResult Transaction::Do(const SetData& op) {
+OpResult Transaction::Execute(SetData& op) {
   OpResult result = CheckValueSize(op.path, op.data);
   if (result.code != Code::kOk) {
     return result;
@@ -237,12 +242,14 @@ OpResult Transaction::Do(const SetData& op) {
   const ValueRef value = Value::Make(fields, znode->name(), op.data);
   ValueRef old = tree_.ReplaceValue(*znode, op.path, value);
   result.stat = znode->stat();
-  undo_.push_back(Undo{op.path, SetUndo{std::move(old)}});
-  RecordChange(ChangeType::kDataChanged, op.path, value, result.stat);
+  if (context_.reversible) {
+    undo_.push_back(Undo{op.path, SetUndo{std::move(old)}});
+  }
+  RecordChange(ChangeType::kDataChanged, std::move(op.path), value, result.stat);
   return result;
 }
 
-OpResult Transaction::Do(const Check& op) {
+OpResult Transaction::Execute(const Check& op) {
   const Znode* znode = nullptr;
   return JudgeExisting(op.path, op.version, Permission::kRead, &znode);
 }
@@ -251,10 +258,10 @@ void Transaction::DeleteEphemerals(std::int64_t session) {
   // Each delete takes the first entry out of the index.
   const auto& ephemerals = sessions_.Find(session)->ephemerals;
   while (!ephemerals.empty()) {
-    const std::string path = ephemerals.begin()->second;
+    std::string path = ephemerals.begin()->second;
     const Znode* parent = tree_.Find(ParentPath(path));
     CHECK(parent != nullptr) << path;
-    DeleteAt(*parent, path);
+    DeleteAt(*parent, std::move(path));
   }
 }
 
@@ -271,6 +278,7 @@ void Transaction::RecordChange(ChangeType type, std::string path, ValueRef value
 }
 
 void Transaction::Rollback() {
+  CHECK(context_.reversible);
   while (!undo_.empty()) {
     Undo undo = std::move(undo_.back());
     undo_.pop_back();

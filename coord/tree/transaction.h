@@ -33,17 +33,23 @@ class Transaction {
     std::int64_t session = 0;  // Live.
     std::string_view identity;
     std::string_view tenant;
+    bool reversible = false;  // Rollback may be called.
   };
 
   Transaction(Tree& tree, Sessions& sessions, const Limits& limits, const Context& context)
       : tree_(tree), sessions_(sessions), limits_(limits), context_(context) {}
 
-  // Executes one operation; on any code but kOk it had no effect.
-  OpResult Execute(const Op& op);
+  // Executes one operation, whose path may be taken; on any code but kOk it had no effect.
+  OpResult Execute(Op& op);
+  OpResult Execute(Create& op);
+  OpResult Execute(Delete& op);
+  OpResult Execute(SetData& op);
+  OpResult Execute(const Check& op);
 
   // Deletes what the session owns, in order of creation.
   void DeleteEphemerals(std::int64_t session);
 
+  // REQUIRES: the context says reversible.
   void Rollback();
 
   // The changes made, in order; call once, at the end.
@@ -68,11 +74,6 @@ class Transaction {
     std::variant<CreateUndo, DeleteUndo, SetUndo> how;
   };
 
-  OpResult Do(const Create& op);
-  OpResult Do(const Delete& op);
-  OpResult Do(const SetData& op);
-  OpResult Do(const Check& op);
-
   // Judges a create up to its final path.
   OpResult JudgeCreate(const Create& op, const Znode** parent, std::string* path) const;
   // The existing znode that an operation means, by path and version, or why not.
@@ -84,7 +85,7 @@ class Transaction {
   // Whether the caller may do this to the znode.
   bool Permits(const Znode& znode, Permission permission) const;
 
-  void DeleteAt(const Znode& parent, const std::string& path);
+  void DeleteAt(const Znode& parent, std::string path);
   void RecordChange(ChangeType type, std::string path, ValueRef value, const Stat& stat);
 
   Tree& tree_;

@@ -143,9 +143,14 @@ void Tree::VisitBeneath(const Znode& znode, std::string& path,
 
 // --- Digest ---
 
-Digest Tree::ValueItem(std::string_view path, const Value& value) {
+DigestItem Tree::ValueItemOf(std::string_view path) {
   DigestItem item(DigestItem::Kind::kValue);
-  item.Add(path).Add(value.czxid()).Add(value.mzxid()).Add(value.ctime_ms()).Add(value.mtime_ms());
+  item.Add(path);
+  return item;
+}
+
+Digest Tree::ValueItem(DigestItem item, const Value& value) {
+  item.Add(value.czxid()).Add(value.mzxid()).Add(value.ctime_ms()).Add(value.mtime_ms());
   item.Add(value.version()).Add(value.aversion()).Add(value.ephemeral_owner());
   item.Add(std::int64_t{value.create_ordinal()});
   item.Add(std::int64_t{value.has_data() ? 1 : 0}).Add(value.data());
@@ -251,9 +256,10 @@ void Tree::UndoRemoveChild(std::string_view path, Znode child, std::int64_t pzxi
 ValueRef Tree::ReplaceValue(const Znode& znode, std::string_view path, ValueRef value) {
   dirty_.Changing(znode, path);
   dirty_.Replaced(znode.value().data_length(), value->data_length());
-  Exclude(path, ValueItem(path, znode.value()));
+  const DigestItem item = ValueItemOf(path);
+  Exclude(path, ValueItem(item, znode.value()));
   data_bytes_ -= static_cast<std::uint64_t>(znode.value().data_length());
-  Include(path, ValueItem(path, *value));
+  Include(path, ValueItem(item, *value));
   data_bytes_ += static_cast<std::uint64_t>(value->data_length());
   return znode.ExchangeValue(std::move(value));
 }

@@ -149,8 +149,15 @@ class Tree {
   void Exclude(std::string_view path, const Digest& item);
   bool Scrubbed(std::string_view path) const;
 
-  // What `znode` at `path` adds to the digest: by its value, and by its children.
-  static Digest ValueItem(std::string_view path, const Value& value);
+  // What `znode` at `path` adds to the digest: by its value, and by its children. The former in two
+  // steps, for those who ask twice for one path.
+  static DigestItem ValueItemOf(std::string_view path);
+  static Digest ValueItem(DigestItem item_of_path, const Value& value);
+
+  static Digest ValueItem(std::string_view path, const Value& value) {
+    return ValueItem(ValueItemOf(path), value);
+  }
+
   static Digest ChildrenItem(std::string_view path, const Znode& znode);
 
   const Znode& Parent(std::string_view path) const;

@@ -53,9 +53,9 @@ class LoaderTest : public ::testing::Test {
 
   // A number of `bytes` bytes at `at` in a row's value becomes `number`.
   static void Poke(std::string& value, std::size_t at, std::int64_t number, std::size_t bytes = 8) {
-    std::string wide;
-    ByteWriter(wide).Int(number);
-    value.replace(at, bytes, wide.substr(0, bytes));
+    ByteWriter wide;
+    wide.Int(number);
+    value.replace(at, bytes, wide.Finish().substr(0, bytes));
   }
 
   static std::string Renamed(Checkpoint& rows, const std::string& from, const std::string& to) {
