@@ -2,15 +2,8 @@
 
 namespace conclave::server {
 
-std::optional<DigestReport> DigestAudit::Applied(raft::Index index, std::uint64_t digest) {
-  if (index % interval_ != 0) {
-    return std::nullopt;
-  }
-  return DigestReport{.index = index, .digest = digest};
-}
-
 DigestAudit::Verdict DigestAudit::Add(raft::MemberId from, const DigestReport& report) {
-  if (report.index % interval_ != 0) {
+  if (!Compares(report.index)) {
     return Verdict::kNone;  // configured otherwise: not comparable
   }
   std::map<raft::MemberId, std::uint64_t>& at = reports_[report.index];

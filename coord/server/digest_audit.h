@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <set>
 #include <utility>
 
@@ -32,8 +31,8 @@ class DigestAudit {
   // none of them) is judged by them.
   void SetVoters(std::set<raft::MemberId> voters) { voters_ = std::move(voters); }
 
-  // This member has applied `index`. Returns what to tell the others, if this index is compared.
-  std::optional<DigestReport> Applied(raft::Index index, std::uint64_t digest);
+  // Whether members tell each other their digests at this index.
+  [[nodiscard]] bool Compares(raft::Index index) const { return index % interval_ == 0; }
 
   // What can be said about `report.index` once this report (of a peer or of oneself) is in.
   Verdict Add(raft::MemberId from, const DigestReport& report);

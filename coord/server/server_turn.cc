@@ -16,6 +16,12 @@ constexpr std::int64_t kReportNs = 1'000 * kNsPerMs;
 // A member that knows no leader for so long sends its callers away instead of letting them wait.
 constexpr std::int64_t kLeaderlessNs = 2'000 * kNsPerMs;
 
+// Sessions that are told of events in the turn that applied them, so that a few watchers wait for
+// nothing; the others come in slices between the turns that follow, when the answers of this turn,
+// the one to whom it was that made the change among them, are on their way.
+constexpr std::size_t kToldAtOnce = 32;
+constexpr std::size_t kToldPerSlice = 512;
+
 }  // namespace
 
 void Server::Core::SchedulePump() {
@@ -49,12 +55,22 @@ void Server::Core::Pump() {
     }
   }
   checkpointer_->Turn();
-  homes_->Wake();
+  if (!telling_) {
+    Tell(kToldAtOnce);
+  }
   if (stopping_) {
     ContinueStop();
   }
   if (driver_->raft().HasReady() || !applier_->idle()) {
     SchedulePump();
+  }
+}
+
+// The fan-out. A timer and not a task, as those are for a later turn.
+void Server::Core::Tell(std::size_t sessions_max) {
+  telling_ = !dead_ && !stopped_ && homes_->Wake(sessions_max);
+  if (telling_) {
+    scope_.PostAfter(0, [this] { Tell(kToldPerSlice); });
   }
 }
 
@@ -180,12 +196,12 @@ void Server::Core::OnApplied(const raft::Entry& entry, tree::ApplyResult& result
       OnSessionEvent(event);
     }
   }
-  const auto report = audit_.Applied(entry.index, applier_->digest());
-  if (report) {
+  if (audit_.Compares(entry.index)) {
+    const DigestReport report{.index = entry.index, .digest = applier_->digest()};
     for (const auto& [peer, state] : peers_) {
-      seams_.transport->Send(peer, *report);
+      seams_.transport->Send(peer, report);
     }
-    OnDigest(options_.id, *report);
+    OnDigest(options_.id, report);
   }
 }
 
