@@ -77,9 +77,10 @@ def _dependencies(tree):
     if script not in tree.files or "README.md" not in tree.files:
         return []
     readme = tree.text("README.md")
+    listed = re.compile(r"(?:run|test|bench|campaign)\s+([a-z0-9][a-z0-9.+-]+)\s+\S")
     return [Finding(script, number, f"{match.group(1)} has no line in README.md")
             for number, line in enumerate(tree.lines(script), 1)
-            if (match := re.match(r"(?:run|test|bench)\s+([a-z0-9][a-z0-9.+-]+)\s+\S", line))
+            if (match := listed.match(line))
             and not re.search(rf"(?<![\w-]){re.escape(match.group(1))}(?![\w-])", readme)]
 
 
