@@ -28,9 +28,8 @@ Homes::Homes(Links links, const tree::WatchHubOptions& options, std::int64_t app
 
 void Homes::Apply(std::int64_t zxid, std::vector<tree::Change> changes) {
   applied_ = zxid;
-  for (const std::int64_t session : hub_.Apply(zxid, std::move(changes))) {
-    woken_.insert(session);
-  }
+  const std::vector<std::int64_t> woken = hub_.Apply(zxid, std::move(changes));
+  woken_.insert(woken.begin(), woken.end());
 }
 
 void Homes::Jump(std::int64_t zxid, const std::function<bool(std::int64_t session)>& alive,
@@ -45,9 +44,8 @@ void Homes::Jump(std::int64_t zxid, const std::function<bool(std::int64_t sessio
   for (const std::int64_t session : ended) {
     End(session, why);
   }
-  for (const std::int64_t session : hub_.Jump(zxid)) {
-    woken_.insert(session);
-  }
+  const std::vector<std::int64_t> woken = hub_.Jump(zxid);
+  woken_.insert(woken.begin(), woken.end());
 }
 
 void Homes::End(std::int64_t session, const Failure& why) {
@@ -57,24 +55,29 @@ void Homes::End(std::int64_t session, const Failure& why) {
   if (home == homes_.end()) {
     return;
   }
-  while (!home->second.parked.empty()) {
-    RefuseOldest(session, home->second, why);
+  while (!home->second->parked.empty()) {
+    RefuseOldest(session, *home->second, why);
   }
   homes_.erase(home);
 }
 
-void Homes::Wake() {
+bool Homes::Wake(std::size_t sessions_max) {
   while (!wakes_.empty() && wakes_.begin()->first <= applied_) {
     woken_.insert(wakes_.begin()->second);
     wakes_.erase(wakes_.begin());
   }
-  const std::set<std::int64_t> woken = std::exchange(woken_, {});
-  for (const std::int64_t session : woken) {
-    auto home = homes_.find(session);
-    if (home != homes_.end()) {
-      AnswerDue(session, home->second, 0);
+  for (std::size_t i = 0; i < sessions_max && !woken_.empty(); ++i) {
+    auto next = woken_.upper_bound(woken_last_);
+    if (next == woken_.end()) {
+      next = woken_.begin();
+    }
+    woken_last_ = *next;
+    woken_.erase(next);
+    if (Home* const home = Find(woken_last_)) {
+      AnswerDue(woken_last_, *home, 0);
     }
   }
+  return !woken_.empty();
 }
 
 void Homes::AnswerDue(std::int64_t session, Home& home, std::int64_t now_ns) {
@@ -89,12 +92,12 @@ void Homes::AnswerDue(std::int64_t session, Home& home, std::int64_t now_ns) {
 }
 
 bool Homes::HasEvents(std::int64_t session, const Home& home) const {
-  return hub_.Has(session) && hub_.HasEvents(session, home.sent);
+  return hub_.HasEvents(session, home.sent);
 }
 
 Homes::Parked Homes::Unpark(std::int64_t session, Home& home) {
   Parked parked = std::move(home.parked.front());
-  home.parked.pop_front();
+  home.parked.erase(home.parked.begin());
   --parked_;
   if (auto at = waits_.find({parked.deadline_ns, session}); at != waits_.end()) {
     waits_.erase(at);
@@ -162,11 +165,11 @@ void Homes::Poll(std::int64_t session, const PollRequest& request, std::int64_t 
 }
 
 void Homes::FillHead(std::int64_t session, bool no_events, std::int64_t now_ns, ReplyHead* head) {
-  auto at = homes_.find(session);
-  if (at == homes_.end() || !hub_.Has(session)) {
+  Home* const found = Find(session);
+  if (found == nullptr || !hub_.Has(session)) {
     return;
   }
-  Home& home = at->second;
+  Home& home = *found;
   // Also with no_events: a client that is too busy for polls has not left.
   home.used_ns = now_ns;
   while (!home.parked.empty() && HasEvents(session, home)) {
@@ -233,10 +236,10 @@ bool Homes::Unregister(std::int64_t session, tree::WatchId id) {
 
 void Homes::Tick(std::int64_t now_ns) {
   while (!waits_.empty() && waits_.begin()->first <= now_ns) {
-    auto home = homes_.find(waits_.begin()->second);
+    const std::int64_t session = waits_.begin()->second;
     waits_.erase(waits_.begin());
-    if (home != homes_.end()) {
-      AnswerDue(home->first, home->second, now_ns);
+    if (Home* const home = Find(session)) {
+      AnswerDue(session, *home, now_ns);
     }
   }
   if (now_ns < next_sweep_ns_) {
@@ -244,8 +247,9 @@ void Homes::Tick(std::int64_t now_ns) {
   }
   next_sweep_ns_ = now_ns + kSweepNs;
   for (auto home = homes_.begin(); home != homes_.end();) {
-    const std::int64_t timeout_ns = links_.timeout_ms(home->first) * kNsPerMs;
-    if (home->second.parked.empty() && now_ns - home->second.used_ns > 2 * timeout_ns) {
+    const Home& left = *home->second;
+    if (left.parked.empty() &&
+        now_ns - left.used_ns > 2 * links_.timeout_ms(home->first) * kNsPerMs) {
       hub_.Drop(home->first);
       home = homes_.erase(home);
     } else {
@@ -255,18 +259,26 @@ void Homes::Tick(std::int64_t now_ns) {
 }
 
 void Homes::DropPolls(const Failure& why) {
-  for (auto& [session, home] : homes_) {
-    while (!home.parked.empty()) {
+  for (const auto& [session, home] : homes_) {
+    while (!home->parked.empty()) {
       ++links_.counters->polls_dropped;
-      RefuseOldest(session, home, why);
+      RefuseOldest(session, *home, why);
     }
   }
 }
 
+Homes::Home* Homes::Find(std::int64_t session) {
+  const auto home = homes_.find(session);
+  return home != homes_.end() ? home->second.get() : nullptr;
+}
+
 Homes::Home& Homes::HomeOf(std::int64_t session, std::int64_t now_ns) {
-  Home& home = homes_[session];
-  home.used_ns = now_ns;
-  return home;
+  std::unique_ptr<Home>& home = homes_[session];
+  if (!home) {
+    home = std::make_unique<Home>();
+  }
+  home->used_ns = now_ns;
+  return *home;
 }
 
 }  // namespace conclave::server

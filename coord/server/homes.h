@@ -3,14 +3,15 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
-#include <map>
+#include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <absl/container/btree_map.h>
+#include <absl/container/btree_set.h>
 
 #include "coord/server/api.h"
 #include "coord/server/status.h"
@@ -61,8 +62,10 @@ class Homes {
             const Failure& why);
   // The session has ended: its watches go, its polls are answered with `why`.
   void End(std::int64_t session, const Failure& why);
-  // Answers parked polls that have events by now, or whose zxid is applied.
-  void Wake();
+  // Answers parked polls that have events by now, or whose zxid is applied, of at most
+  // `sessions_max` sessions. True: others still wait, and are next. In no hurry: whatever else a
+  // session is answered meanwhile takes its events along.
+  bool Wake(std::size_t sessions_max);
 
   // --- calls of the session, which is alive and authenticated ---
 
@@ -100,10 +103,15 @@ class Homes {
   };
 
   struct Home {
-    tree::Cursor sent;  // up to here the session has been told
-    std::deque<Parked> parked;
+    tree::Cursor sent;           // up to here the session has been told
+    std::vector<Parked> parked;  // oldest first
     std::int64_t used_ns = 0;
   };
+
+  // A moment (a zxid, a time in ns) and the session with a poll that waits for it; per parked poll.
+  using Alarms = absl::btree_multiset<std::pair<std::int64_t, std::int64_t>>;
+
+  Home* Find(std::int64_t session);
 
   Home& HomeOf(std::int64_t session, std::int64_t now_ns);
   [[nodiscard]] bool HasEvents(std::int64_t session, const Home& home) const;
@@ -118,10 +126,13 @@ class Homes {
   const Links links_;
   tree::WatchHub hub_;
   std::int64_t applied_;
-  std::map<std::int64_t, Home> homes_;
-  std::set<std::int64_t> woken_;
-  std::multiset<std::pair<std::int64_t, std::int64_t>> wakes_;  // zxid, session; per parked poll
-  std::multiset<std::pair<std::int64_t, std::int64_t>> waits_;  // deadline, session; likewise
+  absl::btree_map<std::int64_t, std::unique_ptr<Home>> homes_;
+  absl::btree_set<std::int64_t> woken_;  // have something to be told
+  // Whom Wake looked at last: it goes round, so that nobody waits for ever behind those that are
+  // told of something all the time.
+  std::int64_t woken_last_ = 0;
+  Alarms wakes_;
+  Alarms waits_;
   std::size_t parked_ = 0;
   std::int64_t next_sweep_ns_ = 0;
 };

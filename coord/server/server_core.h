@@ -156,6 +156,7 @@ class Server::Core final : public PeerTransport::Handler {
   void OnRoleChanged(const raft::RoleChange& change);
   void OnApplied(const raft::Entry& entry, tree::ApplyResult& result);
   void OnSessionEvent(const tree::SessionEvent& event);
+  void Tell(std::size_t sessions_max);
   void AfterApply();
   std::pair<std::int64_t, std::int64_t> Stamp();
   void CheckLeader(std::int64_t now_ns);
@@ -268,6 +269,7 @@ class Server::Core final : public PeerTransport::Handler {
   bool started_ = false;
   bool pumping_ = false;     // a Pump is posted
   bool delivering_ = false;  // the outbox is posted
+  bool telling_ = false;     // a slice of the fan-out is set
   bool dead_ = false;        // after Fatal
   bool stopping_ = false;
   bool stopped_ = false;

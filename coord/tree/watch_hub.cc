@@ -1,7 +1,6 @@
 #include "coord/tree/watch_hub.h"
 
 #include <algorithm>
-#include <array>
 #include <iterator>
 #include <limits>
 #include <utility>
@@ -69,7 +68,10 @@ std::vector<std::int64_t> WatchHub::Apply(std::int64_t zxid, std::vector<Change>
     session->woken = false;
     ids.push_back(session->id);
   }
-  std::sort(ids.begin(), ids.end());
+  // Mostly they are in order already: that of the registrations of one path.
+  if (!std::is_sorted(ids.begin(), ids.end())) {
+    std::sort(ids.begin(), ids.end());
+  }
   return ids;
 }
 
@@ -324,7 +326,6 @@ DrainResult WatchHub::Drain(std::int64_t session_id, Cursor after, const DrainLi
   auto fired = session.fired.upper_bound(after);
   std::size_t bytes = 0;
   Cursor last = after;
-  std::vector<Event> events;
   while (queued != session.queue.cend() || fired != session.fired.end()) {
     const bool from_queue =
         queued != session.queue.cend() && (fired == session.fired.end() || *queued <= fired->first);
@@ -333,19 +334,19 @@ DrainResult WatchHub::Drain(std::int64_t session_id, Cursor after, const DrainLi
     if (at > told) {
       break;
     }
-    events.clear();
-    CollectAt(session, at, &events);
-    for (const Event& event : events) {
+    const std::size_t before = result.events.size();
+    CollectAt(session, at, &result.events);
+    for (std::size_t i = before; i < result.events.size(); ++i) {
+      const Event& event = result.events[i];
       bytes += event.path().size() + event.watch_ids.size() * sizeof(WatchId) + sizeof(Stat);
       bytes += event.with_value && event.change ? ValueBytes(*event.change) : 0;
     }
-    if (!result.events.empty() &&
-        (result.events.size() + events.size() > limits.events_max || bytes > limits.bytes_max)) {
+    if (before != 0 && (result.events.size() > limits.events_max || bytes > limits.bytes_max)) {
+      result.events.resize(before);
       result.more = true;
       result.cursor = last;
       break;
     }
-    std::move(events.begin(), events.end(), std::back_inserter(result.events));
     last = at;
     queued += from_queue ? 1 : 0;
     fired = session.fired.upper_bound(at);
@@ -360,10 +361,22 @@ DrainResult WatchHub::Drain(std::int64_t session_id, Cursor after, const DrainLi
 // Appends the events of the change at `at`: none (its watches were removed), one or two.
 void WatchHub::CollectAt(SessionWatches& session, Cursor at, std::vector<Event>* events) {
   const std::shared_ptr<const Change> change = window_.Find(at);
-  std::array<Event, 2> both;
-  const auto first = session.fired.lower_bound(at);
-  for (auto fired = first; fired != session.fired.end() && fired->first == at; ++fired) {
-    Event& event = both[static_cast<std::size_t>(fired->second.trigger)];
+  const std::size_t first = events->size();
+  const auto event_of = [&](Trigger trigger) -> Event& {
+    for (std::size_t i = first; i < events->size(); ++i) {
+      if ((*events)[i].trigger == trigger) {
+        return (*events)[i];
+      }
+    }
+    Event& event = events->emplace_back();
+    event.trigger = trigger;
+    event.cursor = at;
+    event.change = change;
+    return event;
+  };
+  const auto went_off = session.fired.lower_bound(at);
+  for (auto fired = went_off; fired != session.fired.end() && fired->first == at; ++fired) {
+    Event& event = event_of(fired->second.trigger);
     event.type = fired->second.type;
     event.watch_ids.push_back(fired->second.id);
     event.with_value |= fired->second.with_value;
@@ -373,25 +386,20 @@ void WatchHub::CollectAt(SessionWatches& session, Cursor at, std::vector<Event>*
     FindTriggered(session, *change);
     for (const auto& [registration, trigger] : matches_) {
       if (!IsOneShot(registration->mode) && registration->since < at) {
-        Event& event = both[static_cast<std::size_t>(trigger)];
+        Event& event = event_of(trigger);
         event.type = EventTypeOf(*change, trigger);
         event.watch_ids.push_back(registration->id);
         event.with_value |= registration->with_value;
       }
     }
   }
-  for (const Trigger trigger : {Trigger::kSelf, Trigger::kParent}) {
-    Event& event = both[static_cast<std::size_t>(trigger)];
-    if (event.watch_ids.empty()) {
-      continue;
-    }
-    std::sort(event.watch_ids.begin(), event.watch_ids.end());
-    event.watch_ids.erase(std::unique(event.watch_ids.begin(), event.watch_ids.end()),
-                          event.watch_ids.end());
-    event.trigger = trigger;
-    event.cursor = at;
-    event.change = change;
-    events->push_back(std::move(event));
+  if (events->size() == first + 2 && (*events)[first].trigger == Trigger::kParent) {
+    std::swap((*events)[first], events->back());
+  }
+  for (std::size_t i = first; i < events->size(); ++i) {
+    std::vector<WatchId>& ids = (*events)[i].watch_ids;
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
   }
 }
 

@@ -49,12 +49,13 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include <absl/container/btree_map.h>
 
 #include "coord/tree/change.h"
 #include "coord/tree/watch_table.h"
@@ -253,7 +254,7 @@ class WatchHub {
   const WatchHubOptions options_;
   ChangeWindow window_;
   WatchTable table_;
-  std::map<std::int64_t, std::unique_ptr<SessionWatches>> sessions_;
+  absl::btree_map<std::int64_t, std::unique_ptr<SessionWatches>> sessions_;
   std::size_t fired_ = 0;
   std::size_t fired_bytes_ = 0;
   std::size_t queued_ = 0;

@@ -82,6 +82,9 @@ std::size_t ChangeWindow::FirstAfter(Cursor cursor) const {
 }
 
 std::shared_ptr<const Change> ChangeWindow::Find(Cursor cursor) const {
+  if (!records_.empty() && records_.back().cursor == cursor) {
+    return records_.back().change;  // what those who keep up ask for
+  }
   const auto before = [](const Record& record, Cursor wanted) { return record.cursor < wanted; };
   const auto found = std::lower_bound(records_.begin(), records_.end(), cursor, before);
   return found != records_.end() && found->cursor == cursor ? found->change : nullptr;
