@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
+#include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -166,11 +169,29 @@ class Check {
   }
 
   tl::expected<std::string, Error> ReadFile(const std::string& file) const {
-    std::string content;
-    if (const leveldb::Status status = leveldb::ReadFileToString(env_, file, &content);
-        !status.ok()) {
+    std::uint64_t size = 0;
+    leveldb::SequentialFile* opened = nullptr;
+    leveldb::Status status = env_->GetFileSize(file, &size);
+    if (status.ok()) {
+      status = env_->NewSequentialFile(file, &opened);
+    }
+    const std::unique_ptr<leveldb::SequentialFile> closes(opened);
+    // In one piece: write-ahead files are a megabyte and more.
+    std::string content(size, '\0');
+    std::size_t filled = 0;
+    for (leveldb::Slice got(""); status.ok() && filled < size;) {
+      char* const to = content.data() + filled;
+      status = opened->Read(size - filled, &got, to);
+      if (got.empty()) {
+        break;
+      }
+      std::memmove(to, got.data(), got.size());  // some read in place, others point elsewhere
+      filled += got.size();
+    }
+    if (!status.ok()) {
       return tl::unexpected(IoError("cannot read " + file, status));
     }
+    content.resize(filled);
     return content;
   }
 
