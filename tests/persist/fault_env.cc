@@ -79,10 +79,7 @@ class FaultEnv::ReadableNode final : public leveldb::RandomAccessFile {
     if (leveldb::Status status = env_->Strike(Operation::kRead, name_, nullptr); !status.ok()) {
       return status;
     }
-    if (offset < node_->content.size()) {
-      const std::size_t got = node_->content.copy(scratch, n, offset);
-      *result = leveldb::Slice(scratch, got);
-    }
+    *result = leveldb::Slice(scratch, node_->content.Read(offset, n, scratch));
     return leveldb::Status::OK();
   }
 
@@ -134,11 +131,12 @@ leveldb::Status FaultEnv::Changed() {
   {
     const std::lock_guard lock(mutex_);
     ++changes_;
+    if (!on_change_) {
+      return leveldb::Status::OK();
+    }
     callback = on_change_;
   }
-  if (callback) {
-    callback();
-  }
+  callback();
   return leveldb::Status::OK();
 }
 
@@ -216,8 +214,8 @@ leveldb::Status FaultEnv::WriteAt(const NodePtr& node, std::uint64_t life, const
     }
     const std::string_view text(data.data(), std::min(arrives, data.size()));
     if (!text.empty()) {
-      Overwrite(&node->content, offset, text);
-      node->pending.push_back({offset, std::string(text)});
+      node->content.Write(offset, text);
+      node->pending.push_back({offset, FileBytes(text)});
     }
     if (!status.ok()) {
       return status;
@@ -238,7 +236,7 @@ leveldb::Status FaultEnv::SyncNode(const NodePtr& node, std::uint64_t life,
       return status;
     }
     for (const Write& write : node->pending) {
-      Overwrite(&node->durable, write.offset, write.data);
+      node->durable.Write(write.offset, write.data);
     }
     node->pending.clear();
     ++syncs_;

@@ -21,6 +21,7 @@
 #include <leveldb/env.h>
 
 #include "persist/disk.h"
+#include "tests/persist/file_bytes.h"
 
 namespace conclave::persist::testing {
 
@@ -87,7 +88,7 @@ class FaultEnv final : public leveldb::Env, public Disk {
   std::vector<std::string> Files() const;
   std::string Content(const std::string& name) const;
   /// Replaces or makes a file, durably.
-  void SetContent(const std::string& name, std::string content);
+  void SetContent(const std::string& name, std::string_view content);
   void FlipBit(const std::string& name, std::uint64_t bit);
   /// As FlipBit, but seen by those who have the file open too: rot under a running server.
   void CorruptOpenFile(const std::string& name, std::uint64_t bit);
@@ -136,18 +137,18 @@ class FaultEnv final : public leveldb::Env, public Disk {
  private:
   struct Write {
     std::uint64_t offset;
-    std::string data;
+    FileBytes data;
   };
 
   struct Node {
     bool directory = false;
-    std::string content;         // as a process sees it
-    std::string durable;         // as of the last sync
+    FileBytes content;           // as a process sees it
+    FileBytes durable;           // as of the last sync
     std::vector<Write> pending;  // since then, in order
   };
 
   using NodePtr = std::shared_ptr<Node>;
-  using Names = std::map<std::string, NodePtr>;
+  using Names = std::map<std::string, NodePtr, std::less<>>;
 
   // A change of directory entries that waits for the sync of the directory of `to`.
   struct EntryChange {
@@ -169,12 +170,12 @@ class FaultEnv final : public leveldb::Env, public Disk {
   leveldb::Status SyncNode(const NodePtr& node, std::uint64_t life, const std::string& name);
   leveldb::Status CloseNode(std::uint64_t life, const std::string& name);
   leveldb::Status MakeNode(const std::string& name, bool directory, NodePtr* node);
-  NodePtr Find(const std::string& name) const;
+  NodePtr Find(std::string_view name) const;
   std::uint64_t BytesUsed() const;
   std::uint64_t Life() const;
-  static void Overwrite(std::string* content, std::uint64_t offset, std::string_view data);
+  static std::string_view DirectoryOf(std::string_view name);
   static void Apply(const EntryChange& change, Names* names);
-  static std::string Survive(const Node& node, CrashPolicy policy, std::mt19937_64* random);
+  static FileBytes Survive(const Node& node, CrashPolicy policy, std::mt19937_64* random);
   Names SurvivingNames(CrashPolicy policy, std::mt19937_64* random) const;
 
   // Guarded by mutex_.

@@ -17,16 +17,14 @@ constexpr std::size_t kSector = 512;
 
 // --- Crashes ---
 
-void FaultEnv::Overwrite(std::string* content, std::uint64_t offset, std::string_view data) {
-  if (content->size() < offset + data.size()) {
-    content->resize(offset + data.size(), '\0');
-  }
-  content->replace(offset, data.size(), data);
-}
-
 std::uint64_t FaultEnv::Life() const {
   const std::lock_guard lock(mutex_);
   return life_;
+}
+
+// As persist::DirectoryOf, without a copy; names here have a slash.
+std::string_view FaultEnv::DirectoryOf(std::string_view name) {
+  return name.substr(0, std::max<std::size_t>(name.find_last_of('/'), 1));
 }
 
 void FaultEnv::Apply(const EntryChange& change, Names* names) {
@@ -56,11 +54,11 @@ FaultEnv::Names FaultEnv::SurvivingNames(CrashPolicy policy, std::mt19937_64* ra
   return names;
 }
 
-std::string FaultEnv::Survive(const Node& node, CrashPolicy policy, std::mt19937_64* random) {
+FileBytes FaultEnv::Survive(const Node& node, CrashPolicy policy, std::mt19937_64* random) {
   if (policy == CrashPolicy::kKeepAll) {
     return node.content;
   }
-  std::string content = node.durable;
+  FileBytes content = node.durable;
   if (policy == CrashPolicy::kDropAll || node.pending.empty()) {
     return content;
   }
@@ -69,16 +67,17 @@ std::string FaultEnv::Survive(const Node& node, CrashPolicy policy, std::mt19937
   for (std::size_t i = 0; i < node.pending.size(); ++i) {
     const Write& write = node.pending[i];
     if (policy == CrashPolicy::kPrefix && i < whole) {
-      Overwrite(&content, write.offset, write.data);
+      content.Write(write.offset, write.data);
       continue;
     }
+    const std::string data = write.data.str();
     // Sectors are those of the disk: the first piece ends where the file's sector does.
-    for (std::size_t at = 0; at < write.data.size();) {
+    for (std::size_t at = 0; at < data.size();) {
       const std::size_t position = write.offset + at;
       const std::size_t size =
-          std::min(write.data.size() - at, (position / kSector + 1) * kSector - position);
+          std::min(data.size() - at, (position / kSector + 1) * kSector - position);
       if ((*random)() % 2 == 0) {
-        Overwrite(&content, position, std::string_view(write.data).substr(at, size));
+        content.Write(position, std::string_view(data).substr(at, size));
       } else if (policy == CrashPolicy::kPrefix) {
         return content;
       }
@@ -99,7 +98,7 @@ std::unique_ptr<FaultEnv> FaultEnv::CrashImage(CrashPolicy policy, std::uint64_t
   for (const auto& [name, node] : SurvivingNames(policy, &random)) {
     auto copy = std::make_shared<Node>();
     copy->directory = node->directory;
-    copy->content = node->directory ? std::string() : Survive(*node, policy, &random);
+    copy->content = node->directory ? FileBytes() : Survive(*node, policy, &random);
     copy->durable = copy->content;
     image->names_[name] = std::move(copy);
   }
@@ -122,7 +121,7 @@ void FaultEnv::Crash(CrashPolicy policy, std::uint64_t seed) {
 
 // --- The disk from outside ---
 
-FaultEnv::NodePtr FaultEnv::Find(const std::string& name) const {
+FaultEnv::NodePtr FaultEnv::Find(std::string_view name) const {
   const auto found = names_.find(name);
   return found == names_.end() ? nullptr : found->second;
 }
@@ -142,13 +141,13 @@ std::string FaultEnv::Content(const std::string& name) const {
   const std::lock_guard lock(mutex_);
   const NodePtr node = Find(name);
   CHECK(node != nullptr) << name;
-  return node->content;
+  return node->content.str();
 }
 
-void FaultEnv::SetContent(const std::string& name, std::string content) {
+void FaultEnv::SetContent(const std::string& name, std::string_view content) {
   const std::lock_guard lock(mutex_);
   auto node = std::make_shared<Node>();
-  node->content = std::move(content);
+  node->content = FileBytes(content);
   node->durable = node->content;
   names_[name] = node;
   durable_names_[name] = node;
@@ -158,7 +157,7 @@ void FaultEnv::FlipBit(const std::string& name, std::uint64_t bit) {
   std::string content = Content(name);
   char& byte = content.at(bit / 8);
   byte = static_cast<char>(static_cast<std::uint8_t>(byte) ^ (1U << (bit % 8)));
-  SetContent(name, std::move(content));
+  SetContent(name, content);
 }
 
 void FaultEnv::CorruptOpenFile(const std::string& name, std::uint64_t bit) {
@@ -166,8 +165,10 @@ void FaultEnv::CorruptOpenFile(const std::string& name, std::uint64_t bit) {
   const NodePtr node = Find(name);
   CHECK(node != nullptr) << name;
   if (bit / 8 < node->content.size()) {
-    char& byte = node->content[bit / 8];
+    char byte = 0;
+    node->content.Read(bit / 8, 1, &byte);
     byte = static_cast<char>(static_cast<std::uint8_t>(byte) ^ (1U << (bit % 8)));
+    node->content.Write(bit / 8, std::string_view(&byte, 1));
     node->durable = node->content;
     node->pending.clear();
   }
@@ -207,7 +208,7 @@ std::uint64_t FaultEnv::Hash() const {
   };
   for (const auto& [name, node] : names_) {
     mix(name);
-    mix(node->content);
+    mix(node->content.str());
   }
   return hash;
 }
