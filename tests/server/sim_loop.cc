@@ -13,26 +13,64 @@ std::uint64_t SimRandom::Next() {
 }
 
 SimLoop::Key SimLoop::At(std::int64_t at_ns, Task task) {
-  const Key key{std::max(at_ns, now_ns_), ++order_};
-  events_.emplace(key, std::move(task));
-  return key;
+  if (free_slots_.empty()) {
+    free_slots_.push_back(slots_.size());
+    slots_.emplace_back();
+  }
+  const std::size_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  slots_[slot].order = ++order_;
+  slots_[slot].task = std::move(task);
+  due_.push_back({.at_ns = std::max(at_ns, now_ns_), .order = order_, .slot = slot});
+  std::push_heap(due_.begin(), due_.end(), Later);
+  return {.slot = slot, .order = order_};
+}
+
+bool SimLoop::Cancel(Key key) {
+  Slot& slot = slots_[key.slot];
+  if (slot.order != key.order) {
+    return false;
+  }
+  slot.order = 0;
+  const Task gone =
+      std::exchange(slot.task, nullptr);  // what it holds may ask for events as it goes
+  return true;
+}
+
+const SimLoop::Due* SimLoop::Next() {
+  while (!due_.empty() && slots_[due_.front().slot].order == 0) {
+    Take();
+  }
+  return due_.empty() ? nullptr : &due_.front();
+}
+
+// The task of the first one of the heap.
+SimLoop::Task SimLoop::Take() {
+  const std::size_t slot = due_.front().slot;
+  std::pop_heap(due_.begin(), due_.end(), Later);
+  due_.pop_back();
+  slots_[slot].order = 0;
+  free_slots_.push_back(slot);
+  return std::exchange(slots_[slot].task, nullptr);
 }
 
 bool SimLoop::RunOne() {
-  if (events_.empty()) {
+  const Due* const next = Next();
+  if (next == nullptr) {
     return false;
   }
-  auto node = events_.extract(events_.begin());
-  now_ns_ = std::max(now_ns_, node.key().first);
+  now_ns_ = std::max(now_ns_, next->at_ns);
   ++events_run_;
-  node.mapped()();
+  const Task task = Take();
+  task();
   return true;
 }
 
 bool SimLoop::RunUntil(const std::function<bool()>& done, std::int64_t limit_ns) {
   const std::int64_t end_ns = now_ns_ + limit_ns;
   while (!done()) {
-    if (events_.empty() || events_.begin()->first.first > end_ns) {
+    const Due* const next = Next();
+    if (next == nullptr || next->at_ns > end_ns) {
       now_ns_ = std::max(now_ns_, end_ns);
       return done();
     }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "consensus/types.h"
 #include "coord/server/executor.h"
@@ -32,14 +33,19 @@ class SimRandom final : public raft::RandomSource {
 class SimLoop {
  public:
   using Task = std::function<void()>;
-  using Key = std::pair<std::int64_t, std::uint64_t>;  // time, order
+
+  // Names an event: where it is kept, and its place in the order of asking, which no other has.
+  struct Key {
+    std::size_t slot = 0;
+    std::uint64_t order = 0;
+  };
 
   std::int64_t now_ns() const { return now_ns_; }
 
   // Runs `task` at `at_ns`, or now if that has passed. The key cancels it.
   Key At(std::int64_t at_ns, Task task);
 
-  bool Cancel(Key key) { return events_.erase(key) > 0; }
+  bool Cancel(Key key);
 
   // Moves the clock to the next event and runs it. False if there is none.
   bool RunOne();
@@ -54,10 +60,31 @@ class SimLoop {
   std::uint64_t events_run() const { return events_run_; }
 
  private:
+  struct Due {
+    std::int64_t at_ns = 0;
+    std::uint64_t order = 0;
+    std::size_t slot = 0;
+  };
+
+  struct Slot {
+    std::uint64_t order = 0;  // of the event in it; 0: none, or it was cancelled
+    Task task;
+  };
+
+  static bool Later(const Due& a, const Due& b) {
+    return a.at_ns != b.at_ns ? a.at_ns > b.at_ns : a.order > b.order;
+  }
+
+  // The next event, null if there is none; drops those before it that were cancelled.
+  const Due* Next();
+  Task Take();
+
   std::int64_t now_ns_ = 1'000 * kMs;
   std::uint64_t order_ = 0;
   std::uint64_t events_run_ = 0;
-  std::map<Key, Task> events_;
+  std::vector<Due> due_;  // a heap, the next one on top
+  std::vector<Slot> slots_;
+  std::vector<std::size_t> free_slots_;
 };
 
 // An executor of one life of one member: when the member dies, what it posted dies with it.

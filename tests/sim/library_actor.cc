@@ -108,8 +108,8 @@ void LibraryActor::Begin(std::optional<conclave::SavedSession> resume) {
 
 // Destroys the client: what is under way is called back as unknown or not done.
 void LibraryActor::End() {
-  for (auto& [id, watch] : life_->watches) {
-    watch.over = true;
+  for (const std::int64_t id : std::exchange(watching_, {})) {
+    life_->watches.at(id).over = true;
   }
   grant_.reset();
   lock_.reset();
@@ -270,6 +270,7 @@ void LibraryActor::OnEvent(std::uint64_t generation, std::int64_t watch,
   record.events.push_back(std::move(told));
   if (one_shot) {
     record.over = true;
+    watching_.erase(watch);
     record.told_zxid = std::max(record.told_zxid, life_->told_zxid);
     world_->journal().Count("one-shot watches gone off");
   }
@@ -278,10 +279,8 @@ void LibraryActor::OnEvent(std::uint64_t generation, std::int64_t watch,
 void LibraryActor::Told(std::int64_t zxid) {
   life_->told_zxid = std::max(life_->told_zxid, zxid);
   history_->known_zxid = std::max(history_->known_zxid, zxid);
-  for (auto& [id, watch] : life_->watches) {
-    if (!watch.over) {
-      watch.told_zxid = life_->told_zxid;
-    }
+  for (const std::int64_t id : watching_) {
+    life_->watches.at(id).told_zxid = life_->told_zxid;
   }
 }
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -100,8 +101,9 @@ class LibraryActor final : public Workload {
   std::shared_ptr<conclave::Grant> grant_;
   std::string lock_path_;
   LibraryLife* life_ = nullptr;
-  std::uint64_t generation_ = 0;  // of the client
-  std::size_t depth_ = 1;         // calls at once
+  std::set<std::int64_t> watching_;  // the watches of this life that are not over
+  std::uint64_t generation_ = 0;     // of the client
+  std::size_t depth_ = 1;            // calls at once
   std::int64_t began_known_zxid_ = 0;
   std::int64_t call_timeout_ms_ = 1'000;
   std::size_t outstanding_ = 0;

@@ -378,8 +378,8 @@ void LibraryActor::Close() {
 
 void LibraryActor::ToggleWatch() {
   std::vector<std::int64_t> live;
-  for (const auto& [id, watch] : life_->watches) {
-    if (!watch.over && watch.since >= 0) {
+  for (const std::int64_t id : watching_) {
+    if (life_->watches.at(id).since >= 0) {
       live.push_back(id);
     }
   }
@@ -387,6 +387,7 @@ void LibraryActor::ToggleWatch() {
     const std::int64_t id = live[random_.Uniform(0, live.size() - 1)];
     client_->Unwatch(id);
     life_->watches.at(id).over = true;
+    watching_.erase(id);
     return;
   }
   constexpr conclave::WatchMode kModes[] = {
@@ -416,8 +417,10 @@ void LibraryActor::ToggleWatch() {
           world_->journal().Count("library: watches");
         } else {
           watch.over = true;
+          watching_.erase(*id);
         }
       });
+  watching_.insert(*id);
   life_->watches[*id] = {.path = path, .mode = kTreeModes[mode], .events = {}};
 }
 

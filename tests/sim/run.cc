@@ -310,6 +310,7 @@ RunResult RunSeed(const RunOptions& options) {
   journal.hash().Add(run.world().network().trace().value());
   result.hash = journal.hash().value();
   result.simulated_seconds = static_cast<double>(run.world().loop().now_ns()) / 1e9 - 1;
+  journal.Count("steps", run.world().loop().events_run());
   result.counts = journal.counts();
   return result;
 }
