@@ -63,8 +63,8 @@ class Cluster:
     def __init__(self, settings, members):
         self.settings = settings
         self.members = members
-        self.dir = settings.work / f"{self.target}-{members}-{os.getpid()}"
         self.base_port = _take_base_port(members)
+        self.dir = settings.work / f"{self.target}-{members}-{self.base_port}"
         self.processes = {}
         self.extra = []        # arguments besides the usual ones
         self.environment = {}  # variables besides those of this process
@@ -80,6 +80,10 @@ class Cluster:
 
     def leads(self, number):
         """True if this member leads (alone: serves)."""
+        raise NotImplementedError
+
+    def serves(self, number):
+        """True if this member takes part again after a restart."""
         raise NotImplementedError
 
     # What is common.
@@ -135,6 +139,16 @@ class Cluster:
             return self.leader()
         if not wait_until(found, READY_SECONDS):
             raise Failure(f"{self.target}: no leader: {self.log_tail(1)}")
+
+    def wait_until_serving(self, number):
+        if not wait_until(lambda: self.serves(number), READY_SECONDS):
+            raise Failure(f"{self.target}: member {number} does not serve: "
+                          f"{self.log_tail(number)}")
+
+    def resident_mb(self):
+        pages = [int(pathlib.Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+                 for pid in self.pids]
+        return sum(pages) * resource.getpagesize() / 1048576
 
     def log_tail(self, number):
         text = (self.member_dir(number) / "log").read_text(encoding="utf-8", errors="replace")
@@ -203,6 +217,9 @@ class Conclave(Cluster):
         status = _get(self.base_port + 200 + number, "/status")
         return status is not None and str(json.loads(status).get("role")).lower() == "leader"
 
+    def serves(self, number):
+        return _get(self.base_port + 200 + number, "/readyz") is not None
+
     def metrics(self, number):
         """Name (with labels) to value."""
         found = {}
@@ -244,7 +261,7 @@ class ZooKeeper(Cluster):
                 "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(directory / "zoo.cfg"),
                 *self.extra]
 
-    def leads(self, number):
+    def _mode(self, number):
         text = b""
         with contextlib.suppress(OSError):
             with socket.create_connection((HOST, self.base_port + number), timeout=2) as stream:
@@ -253,7 +270,13 @@ class ZooKeeper(Cluster):
                 while part := stream.recv(4096):
                     text += part
         mode = re.search(rb"^Mode: (\w+)", text, re.MULTILINE)
-        return mode is not None and mode.group(1) in (b"leader", b"standalone")
+        return mode.group(1).decode() if mode else None
+
+    def leads(self, number):
+        return self._mode(number) in ("leader", "standalone")
+
+    def serves(self, number):
+        return self._mode(number) is not None
 
 
 class Etcd(Cluster):
@@ -278,6 +301,10 @@ class Etcd(Cluster):
     def leads(self, number):
         status = _post(self.base_port + number, "/v3/maintenance/status")
         return bool(status) and status.get("leader") == status["header"].get("member_id")
+
+    def serves(self, number):
+        status = _post(self.base_port + number, "/v3/maintenance/status")
+        return bool(status) and status.get("leader", "0") != "0"
 
 
 TARGETS = {cluster.target: cluster for cluster in (Conclave, ZooKeeper, Etcd)}

@@ -124,6 +124,7 @@ std::unique_ptr<Figure> MakeLoad(const Options& options);
 std::unique_ptr<Figure> MakePopulate(const Options& options);
 std::unique_ptr<Figure> MakeFanout(const Options& options);
 std::unique_ptr<Figure> MakeSessions(const Options& options);
+std::unique_ptr<Figure> MakeHold(const Options& options);
 std::unique_ptr<Figure> MakeFailover(const Options& options);
 std::unique_ptr<Figure> MakeProbe(const Options& options);
 std::unique_ptr<Figure> MakeOverload(const Options& options);

@@ -13,11 +13,12 @@ struct StaticField {
 
 // The part of the static table (RFC 7541 appendix A) that requests of gRPC and the RFC's own
 // examples use; the first of a name is the one that names it.
-constexpr std::array<StaticField, 8> kStatic{{
+constexpr std::array<StaticField, 9> kStatic{{
     {1, ":authority", ""},
     {2, ":method", "GET"},
     {3, ":method", "POST"},
     {4, ":path", "/"},
+    {5, ":path", "/index.html"},
     {6, ":scheme", "http"},
     {7, ":scheme", "https"},
     {24, "cache-control", ""},

@@ -31,7 +31,7 @@ const std::map<std::string, Maker>& Makers() {
       {"load", conclave::bench::MakeLoad},         {"populate", conclave::bench::MakePopulate},
       {"fanout", conclave::bench::MakeFanout},     {"sessions", conclave::bench::MakeSessions},
       {"failover", conclave::bench::MakeFailover}, {"probe", conclave::bench::MakeProbe},
-      {"overload", conclave::bench::MakeOverload},
+      {"overload", conclave::bench::MakeOverload}, {"hold", conclave::bench::MakeHold},
   };
   return makers;
 }
@@ -64,7 +64,7 @@ void AddOptions(CLI::App& app, Options& options) {
   app.add_option("--rounds", options.rounds, "of fanout; the first one warms up")
       ->check(CLI::Range(2, 100'000));
   app.add_option("--sessions", options.sessions)->check(CLI::PositiveNumber);
-  app.add_option("--watches", options.watches);
+  app.add_option("--watches", options.watches, "of hold: over all sessions");
   app.add_option("--rate", options.rate, "of overload: calls a second");
   app.add_option("--victim", options.victim, "of failover: the process to signal after a second");
   app.add_option("--signal", options.signal, "of failover: 9 (KILL) or 19 (STOP)");

@@ -8,6 +8,8 @@
 namespace conclave::bench {
 namespace {
 
+constexpr double kPauseMs = 1;  // between two attempts that are refused
+
 class Probe final : public Figure {
  public:
   explicit Probe(const Options& options) : Figure(options, TargetOptions{}) {}
@@ -40,8 +42,9 @@ class Probe final : public Figure {
       }
       engine().Poll(1);
       // ZooKeeper accepts a connection before it serves and never answers what it got there.
-      const bool silent = SecondsSince(dialled_ns) * 1e3 > options().retry_ms;
-      if (!served_ && (again_ || silent)) {
+      const double dialled_ms = SecondsSince(dialled_ns) * 1e3;
+      const bool silent = dialled_ms > options().retry_ms;
+      if (!served_ && (silent || (again_ && dialled_ms > kPauseMs))) {
         again_ = false;
         engine().Redial(connection);
         dialled_ns = NowNs();

@@ -1,7 +1,13 @@
-// A burst of sessions, and then what they cost while nothing happens: a connection each, kept alive
-// every third of the timeout (Conclave: by a parked poll that runs out in that time).
+// Many sessions: opened in a burst, then idle, a connection each, kept alive every third of the
+// timeout (Conclave: by a parked poll that runs out in that time). And sessions that are there
+// while something else is measured.
 #include <cstdint>
+#include <cstdio>
 #include <memory>
+#include <string>
+
+#include <poll.h>
+#include <unistd.h>
 
 #include "tests/bench/load/figure.h"
 #include "tests/bench/load/machine.h"
@@ -12,19 +18,21 @@ namespace {
 constexpr double kSettleSeconds = 3;
 constexpr double kBeatsPerTimeout = 3;
 constexpr std::int32_t kTimeoutMs = 30'000;
+// Of those in the background: they should not be what is measured.
+constexpr std::int32_t kHeldTimeoutMs = 120'000;
 
-TargetOptions WithSessions() {
+TargetOptions WithSessions(std::int32_t timeout_ms) {
   TargetOptions options;
   options.session = true;
-  options.session_timeout_ms = kTimeoutMs;
+  options.session_timeout_ms = timeout_ms;
   options.park_poll = true;
-  options.poll_wait_ms = static_cast<std::int32_t>(kTimeoutMs / kBeatsPerTimeout);
+  options.poll_wait_ms = static_cast<std::int32_t>(timeout_ms / kBeatsPerTimeout);
   return options;
 }
 
 class Sessions final : public Figure {
  public:
-  explicit Sessions(const Options& options) : Figure(options, WithSessions()) {}
+  explicit Sessions(const Options& options) : Figure(options, WithSessions(kTimeoutMs)) {}
 
   Json Run() override {
     Interval opening(options().processes);
@@ -70,10 +78,62 @@ class Sessions final : public Figure {
   std::size_t beats_ = 0;
 };
 
+// Holds sessions, with watches on znodes that nobody touches, until standard input ends.
+class Hold final : public Figure {
+ public:
+  explicit Hold(const Options& options) : Figure(options, WithSessions(kHeldTimeoutMs)) {}
+
+  void Answered(Connection& connection, std::uint64_t tag, Outcome outcome) override {
+    (void)connection, (void)tag;
+    errors_ += outcome == Outcome::kOk ? 0 : 1;
+    --arming_;
+  }
+
+  Json Run() override {
+    Connect(options().sessions);
+    for (std::size_t i = 0; i < options().watches; ++i) {
+      const std::string path = "/watched" + std::to_string(i);
+      ++arming_;
+      engine().Send(*connections()[i % connections().size()],
+                    {.kind = OpKind::kWatch, .path = path, .value = {}, .tag = 1});
+      while (arming_ > kArmingMax) {
+        engine().Poll(100);
+      }
+    }
+    while (arming_ > 0) {
+      engine().Poll(100);
+    }
+    // Said at once, and not at the end: whoever reads it goes on then.
+    std::printf("holding\n");
+    std::fflush(stdout);
+    std::uint64_t beaten_ns = NowNs();
+    pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+    while (poll(&input, 1, 0) == 0) {
+      engine().Poll(50);
+      if (SecondsSince(beaten_ns) * 1e3 > kHeldTimeoutMs / kBeatsPerTimeout) {
+        beaten_ns = NowNs();
+        HeartbeatAll();
+      }
+    }
+    Json json;
+    json["sessions"] = options().sessions;
+    json["watches"] = options().watches;
+    json["errors"] = errors_;
+    return json;
+  }
+
+ private:
+  static constexpr std::size_t kArmingMax = 1'024;
+
+  std::size_t arming_ = 0;
+};
+
 }  // namespace
 
 std::unique_ptr<Figure> MakeSessions(const Options& options) {
   return std::make_unique<Sessions>(options);
 }
+
+std::unique_ptr<Figure> MakeHold(const Options& options) { return std::make_unique<Hold>(options); }
 
 }  // namespace conclave::bench
