@@ -86,6 +86,9 @@ class LibraryActor final : public Workload {
   void ReadEnded(ReadRecord read, const conclave::Result<T>& result);
   void OnEvent(std::uint64_t generation, std::int64_t watch, const conclave::Event& event);
 
+  // Nothing can be begun now.
+  bool stuck() const { return client_ == nullptr || over_ || closing_ || outstanding_ >= depth_; }
+
   bool Percent(std::uint64_t percent) { return random_.Uniform(0, 99) < percent; }
 
   World* const world_;

@@ -14,6 +14,7 @@ using tree_model::ModelOp;
 namespace {
 
 constexpr std::size_t kRecentMax = 30;
+constexpr std::int64_t kIdleNs = 10 * kMs;  // until it looks again whether there is anything to do
 constexpr std::size_t kWatchesMax = 4;
 
 void FillRead(const conclave::Node& node, ReadRecord* read) {
@@ -39,8 +40,9 @@ void FillRead(const conclave::ChildList& children, ReadRecord* read) {
 }  // namespace
 
 void LibraryActor::TickLater() {
-  const std::int64_t pause_ns = static_cast<std::int64_t>(
-      random_.Uniform(0, static_cast<std::uint64_t>(world_->knobs().think_ms * kMs)));
+  const std::int64_t pause_ns =
+      (stuck() ? kIdleNs : 0) + static_cast<std::int64_t>(random_.Uniform(
+                                    0, static_cast<std::uint64_t>(world_->knobs().think_ms * kMs)));
   world_->loop().At(world_->loop().now_ns() + pause_ns, [this] {
     if (!quit_) {
       executor_.Post([this] { Tick(); });
