@@ -20,7 +20,7 @@ constexpr std::size_t kConnections = 256;
 constexpr std::size_t kBatch = 4'096;
 constexpr double kSampleSeconds = 0.25;
 constexpr double kRecoverySecondsMax = 60;
-constexpr double kUnloadedSeconds = 1;
+constexpr double kUnloadedSecondsMax = 1;
 // Recovered: a call alone takes no longer than so many times what it took before.
 constexpr double kRecoveredFactor = 2;
 
@@ -52,7 +52,7 @@ class Overload final : public Figure {
     for (std::size_t i = 0; i < options().keys; ++i) {
       paths_.push_back(PathOf(i));
     }
-    const double unloaded_us = Single(kUnloadedSeconds) / 1e3;
+    const double unloaded_us = Single(std::min(kUnloadedSecondsMax, options().seconds)) / 1e3;
     Interval interval(options().processes);
     flooding_ = true;
     interval.Begin();

@@ -15,7 +15,6 @@
 namespace conclave::bench {
 namespace {
 
-constexpr double kSettleSeconds = 3;
 constexpr double kBeatsPerTimeout = 3;
 constexpr std::int32_t kTimeoutMs = 30'000;
 // Of those in the background: they should not be what is measured.
@@ -40,10 +39,11 @@ class Sessions final : public Figure {
     Connect(options().sessions);
     opening.End();
     idle_ns_ = NowNs();
-    KeepAlive(kSettleSeconds);
+    const double settled_seconds = options().seconds / 4;
+    KeepAlive(settled_seconds);
     Interval idle(options().processes);
     idle.Begin();
-    KeepAlive(kSettleSeconds + options().seconds);
+    KeepAlive(settled_seconds + options().seconds);
     idle.End();
     const auto count = static_cast<double>(options().sessions);
     Json json;
