@@ -151,7 +151,9 @@ class Core : public std::enable_shared_from_this<Core> {
   void OnSessionOpened(bool first, BootTime sent_at, RpcResult result);
   void ResumeSession(std::vector<idl::WatchSpec> specs, bool first);
   void OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, RpcResult result);
-  void LearnNextSeq();
+  // `seq`: 2^52 at first, then the one that the cluster expects.
+  void TakeOver(std::int64_t seq);
+  void OnTakenOver(std::int64_t seq, RpcResult result);
   void OnHandshakeError(const RpcError& error);
   void LeaveWhenAnswered();
   void BecomeReady();

@@ -245,35 +245,43 @@ void Core::OnSessionResumed(std::vector<idl::WatchSpec> rest, BootTime sent_at, 
   if (!rest.empty()) {
     ResumeSession(std::move(rest), false);
   } else if (!next_seq_known_) {
-    LearnNextSeq();
+    TakeOver(kNoSuchSeq);
   } else {
     BecomeReady();
   }
 }
 
-void Core::LearnNextSeq() {
-  idl::MultiRequest nothing;
-  nothing.ops.push_back(ToIdl(Op::Check("/")));
-  nothing.__isset.ops = true;
+// The process before this one may have died with writes on their way. The cluster must not execute
+// them any more: they could take numbers that this one gives to other writes.
+void Core::TakeOver(std::int64_t seq) {
   idl::Ctx ctx = SessionContext();
-  ctx.__set_seq(kNoSuchSeq);
-  Send(*channel_, ctx, nothing, [weak = weak_from_this()](RpcResult result) {
-    const auto core = weak.lock();
-    if (core == nullptr) {
-      return;
-    }
-    const auto* declared = result ? nullptr : std::get_if<idl::CoordError>(&result.error());
-    if (declared != nullptr && declared->code == idl::ErrorCode::SEQUENCE_GAP &&
-        declared->expectedSeq > 0) {
-      core->calls_.set_next_seq(declared->expectedSeq);
-      core->next_seq_known_ = true;
-      core->BecomeReady();
-    } else if (result) {
-      core->OnClosed("the member executed a write out of order");
-    } else {
-      core->OnHandshakeError(result.error());
+  ctx.__set_seq(seq);
+  Send(*channel_, ctx, TakeOverRequest(), [weak = weak_from_this(), seq](RpcResult result) {
+    if (const auto core = weak.lock()) {
+      core->OnTakenOver(seq, std::move(result));
     }
   });
+}
+
+void Core::OnTakenOver(std::int64_t seq, RpcResult result) {
+  const auto* declared = result ? nullptr : std::get_if<idl::CoordError>(&result.error());
+  if (declared != nullptr && declared->code == idl::ErrorCode::SEQUENCE_GAP &&
+      declared->expectedSeq > 0 && declared->expectedSeq != seq) {
+    TakeOver(declared->expectedSeq);
+    return;
+  }
+  if (!result) {
+    OnHandshakeError(result.error());
+    return;
+  }
+  const std::int64_t next_seq = std::get<idl::TakeOverResult>(*result).nextSeq;
+  if (next_seq <= seq) {
+    OnClosed("the member's answer to takeOver makes no sense");
+    return;
+  }
+  calls_.set_next_seq(next_seq);
+  next_seq_known_ = true;
+  BecomeReady();
 }
 
 void Core::OnHandshakeError(const RpcError& error) {

@@ -25,6 +25,7 @@ struct Method;
 
 CONCLAVE_METHOD(idl::OpenRequest, idl::OpenResult, openSession);
 CONCLAVE_METHOD(CloseRequest, idl::CloseResult, closeSession);
+CONCLAVE_METHOD(TakeOverRequest, idl::TakeOverResult, takeOver);
 CONCLAVE_METHOD(idl::CreateRequest, idl::CreateResult, create);
 CONCLAVE_METHOD(idl::SetDataRequest, idl::SetDataResult, setData);
 CONCLAVE_METHOD(idl::RemoveRequest, idl::RemoveResult, removeNode);

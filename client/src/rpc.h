@@ -19,6 +19,8 @@ namespace idl = conclave::idl::v1;
 
 struct CloseRequest {};
 
+struct TakeOverRequest {};
+
 struct PingRequest {};
 
 using Request =
@@ -27,14 +29,14 @@ using Request =
                  idl::ChildrenRequest, idl::AddWatchRequest, idl::RemoveWatchRequest,
                  idl::ResumeWatchesRequest, idl::PollRequest, idl::SyncRequest, PingRequest,
                  idl::ClusterStatusRequest, idl::ListMembersRequest, idl::ChangeMemberRequest,
-                 idl::TransferLeaderRequest>;
+                 idl::TransferLeaderRequest, TakeOverRequest>;
 
 using Reply = std::variant<idl::OpenResult, idl::CloseResult, idl::CreateResult, idl::SetDataResult,
                            idl::RemoveResult, idl::MultiResult, idl::GetResult, idl::ExistsResult,
                            idl::ChildrenResult, idl::AddWatchResult, idl::RemoveWatchResult,
                            idl::ResumeWatchesResult, idl::PollResult, idl::SyncResult,
                            idl::PingResult, idl::ClusterStatusResult, idl::ListMembersResult,
-                           idl::ChangeMemberResult, idl::TransferLeaderResult>;
+                           idl::ChangeMemberResult, idl::TransferLeaderResult, idl::TakeOverResult>;
 
 using RpcError = std::variant<idl::CoordError, wire::CallFailure>;
 using RpcResult = tl::expected<Reply, RpcError>;

@@ -86,6 +86,13 @@ class Handler final : public idl::OperatorCobSvIf {
     });
   }
 
+  void takeOver(Return<idl::TakeOverResult> done, Throw raise, const idl::Ctx& ctx) override {
+    Write<idl::TakeOverResult>(std::move(done), raise, ctx, tree::TakeOver{},
+                               [](server::WriteReply reply, idl::TakeOverResult& wire) {
+                                 wire.nextSeq = reply.expected_seq;
+                               });
+  }
+
   void create(Return<idl::CreateResult> done, Throw raise, const idl::Ctx& ctx,
               const idl::CreateRequest& request) override {
     Write<idl::CreateResult>(std::move(done), raise, ctx, CreateFromWire(request),

@@ -40,6 +40,7 @@ bool PassesWhenShort(const tree::Command& command) {
   }
   return std::holds_alternative<tree::Delete>(command) ||
          std::holds_alternative<tree::OpenSession>(command) ||
+         std::holds_alternative<tree::TakeOver>(command) ||
          std::holds_alternative<tree::CloseSession>(command);
 }
 

@@ -50,6 +50,7 @@ bool FromClient(const tree::Command& command) {
          std::holds_alternative<tree::Delete>(command) ||
          std::holds_alternative<tree::SetData>(command) ||
          std::holds_alternative<tree::Multi>(command) ||
+         std::holds_alternative<tree::TakeOver>(command) ||
          std::holds_alternative<tree::CloseSession>(command);
 }
 

@@ -13,6 +13,11 @@ namespace {
 // the end of a large turn and not all of it.
 constexpr std::size_t kBatchBytesMax = std::size_t{4} << 20;
 
+bool TakesOver(const std::string& entry) {
+  const auto decoded = tree::DecodeEntry(entry);
+  return decoded && std::holds_alternative<tree::TakeOver>(decoded->command);
+}
+
 tree::Error MakeError(tree::Code code, std::string message) {
   tree::Error error;
   error.code = code;
@@ -256,6 +261,8 @@ void WritePath::OnInstalled(const tree::Sessions& sessions) {
     const tree::Session* session = sessions.Find(pending.session);
     if (session == nullptr) {
       Abandon(at, "the session has ended");
+    } else if (pending.seq <= session->taken_over_through || TakesOver(*pending.entry)) {
+      Abandon(at, "the session was taken over");  // By this very request, perhaps.
     } else if (sessions.Judge(*session, pending.seq) == tree::SequenceVerdict::kDuplicate) {
       AnswerStored(at, sessions.StoredAnswer(*session, pending.seq));
     }

@@ -20,6 +20,7 @@ enum class CommandType : std::uint16_t {
   kMulti = 6,
   kSetFeatureLevel = 7,
   kPublishMember = 8,
+  kTakeOver = 9,
 };
 
 enum class OpType : std::uint8_t { kCreate = 1, kDelete = 2, kSetData = 3, kCheck = 4 };
@@ -88,6 +89,8 @@ class CommandEncoder {
     out_.String(c.admin_address);
   }
 
+  void operator()(const TakeOver&) {}
+
  private:
   ByteWriter& out_;
 };
@@ -103,7 +106,8 @@ static_assert(std::is_same_v<std::variant_alternative_t<0, Command>, OpenSession
               std::is_same_v<std::variant_alternative_t<4, Command>, SetData> &&
               std::is_same_v<std::variant_alternative_t<5, Command>, Multi> &&
               std::is_same_v<std::variant_alternative_t<6, Command>, SetFeatureLevel> &&
-              std::is_same_v<std::variant_alternative_t<7, Command>, PublishMember>);
+              std::is_same_v<std::variant_alternative_t<7, Command>, PublishMember> &&
+              std::is_same_v<std::variant_alternative_t<8, Command>, TakeOver>);
 
 // Braced initialisers are evaluated from left to right, which is the order of the bytes.
 Create ReadCreate(ByteReader& in) {
@@ -183,6 +187,8 @@ tl::expected<Command, DecodeError> ReadCommand(std::uint16_t type, ByteReader& i
     case CommandType::kPublishMember:
       return PublishMember{in.Int<std::uint64_t>(), in.Int<std::uint64_t>(), in.String(),
                            in.String()};
+    case CommandType::kTakeOver:
+      return TakeOver{};
   }
   return Unreadable(DecodeError::Kind::kUnknownCommand, fmt::format("unknown command {}", type));
 }

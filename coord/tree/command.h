@@ -108,6 +108,17 @@ struct CloseSession {
   friend bool operator==(const CloseSession&, const CloseSession&) = default;
 };
 
+// Takes a session up in another process: no write that the processes before it have sent and that
+// is not executed yet is executed any more, wherever it still is. Numbers jump by kTakeOverJump, so
+// that none of theirs is the next one; the reply says which is. A client's own: it takes a seq, and
+// any other than the next one answers kSequenceGap with that.
+struct TakeOver {
+  friend bool operator==(const TakeOver&, const TakeOver&) = default;
+};
+
+// More than the numbers that one process can have given to writes that are not executed.
+inline constexpr std::int64_t kTakeOverJump = std::int64_t{1} << 20;
+
 // Raises the feature level. Proposed by the leader once all members know the level.
 struct SetFeatureLevel {
   std::int32_t level = 0;
@@ -124,7 +135,7 @@ struct PublishMember {
 };
 
 using Command = std::variant<OpenSession, CloseSession, Create, Delete, SetData, Multi,
-                             SetFeatureLevel, PublishMember>;
+                             SetFeatureLevel, PublishMember, TakeOver>;
 
 // What every entry says besides its command. Format and command type are written by the codec.
 struct EntryHeader {

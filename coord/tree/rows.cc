@@ -170,6 +170,7 @@ std::string EncodeRow(const SessionRow& row) {
   out.Array(row.nonce);
   out.Int(row.last_seq);
   out.Int(row.acked_through);
+  out.Int(row.taken_over_through);
   return out.Finish();
 }
 
@@ -273,6 +274,7 @@ RowResult<SessionRow> DecodeSessionRow(std::string_view key, std::string_view va
   row.nonce = in->Array<16>();
   row.last_seq = in->Int<std::int64_t>();
   row.acked_through = in->Int<std::int64_t>();
+  row.taken_over_through = in->Int<std::int64_t>();
   if (key.size() != kSessionKeyBytes || !in->Finished()) {
     return Malformed(key, "it has not the length of one");
   }

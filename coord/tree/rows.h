@@ -54,6 +54,7 @@ struct SessionRow {
   Bytes16 nonce{};
   std::int64_t last_seq = 0;
   std::int64_t acked_through = 0;
+  std::int64_t taken_over_through = 0;
   friend bool operator==(const SessionRow&, const SessionRow&) = default;
 };
 
@@ -112,7 +113,7 @@ void EncodeZnodeRow(const Value& value, bool is_directory, std::int32_t ccount, 
 
 // Bytes that the value of a row takes, without making it.
 std::size_t ZnodeRowBytes(const Value& value, bool is_directory);
-inline constexpr std::size_t kSessionRowBytes = 1 + 4 + 16 + 16 + 8 + 8;
+inline constexpr std::size_t kSessionRowBytes = 1 + 4 + 16 + 16 + 8 + 8 + 8;
 inline constexpr std::size_t kReplyRowBytes = 1 + 1 + 8;  // And the body.
 inline constexpr std::size_t kSessionKeyBytes = 9;
 inline constexpr std::size_t kReplyKeyBytes = 17;

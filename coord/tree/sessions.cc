@@ -62,6 +62,14 @@ SequenceVerdict Sessions::Judge(const Session& session, std::int64_t seq) const 
 
 Reply Sessions::StoredAnswer(const Session& session, std::int64_t seq) const {
   Reply reply;
+  if (seq <= session.taken_over_through) {
+    reply.code = Code::kSessionExpired;
+    reply.message = fmt::format(
+        "session {} was taken over by another process, which numbers from {}; request {} is not "
+        "executed any more",
+        session.id, session.taken_over_through + 1, seq);
+    return reply;
+  }
   reply.code = Code::kReplyDropped;
   const auto& replies = session.replies;
   // They are dense: one per seq, the last one being last_seq.
@@ -95,7 +103,7 @@ Digest Sessions::SessionItem(const Session& session) {
   DigestItem item(DigestItem::Kind::kSession);
   item.Add(session.id).Add(session.timeout_ms);
   item.Add(AsView(session.secret)).Add(AsView(session.nonce));
-  item.Add(session.last_seq).Add(session.acked_through);
+  item.Add(session.last_seq).Add(session.acked_through).Add(session.taken_over_through);
   return item.Finish();
 }
 
@@ -222,6 +230,20 @@ void Sessions::Record(std::int64_t id, std::int64_t seq, std::int64_t acked_thro
   NoteReply(stored);
   UpdateItem(session, stored);
   session.replies.push_back(std::move(stored));
+}
+
+std::int64_t Sessions::TakeOver(std::int64_t id, std::int64_t seq) {
+  Session& session = Live(id);
+  CHECK_EQ(seq, session.last_seq + 1) << "session " << id;
+  Changing(session);
+  while (!session.replies.empty()) {
+    PopOldestReply(session);
+  }
+  session.last_seq = seq + kTakeOverJump;
+  session.acked_through = session.last_seq;
+  session.taken_over_through = session.last_seq;
+  UpdateItem(session);
+  return session.last_seq + 1;
 }
 
 void Sessions::AddEphemeral(std::int64_t id, CreationOrder order, std::string_view path) {

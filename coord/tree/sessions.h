@@ -60,6 +60,8 @@ struct Session {
   Bytes16 nonce{};
   std::int64_t last_seq = 0;       // Of the last request executed; only grows.
   std::int64_t acked_through = 0;  // The client has the replies through this; <= last_seq.
+  // Numbers through this are of processes that the session was taken from; <= acked_through.
+  std::int64_t taken_over_through = 0;
   // Of the requests in (acked_through, last_seq], the newest ones, in order of seq.
   std::deque<StoredReply> replies;
   std::size_t reply_bytes = 0;  // Sum of the bodies in `replies`.
@@ -128,6 +130,10 @@ class Sessions {
   // `acked_through` (cut to what was executed). Keeps within the limits: past the count the oldest
   // replies go altogether, past the bytes the oldest bodies. REQUIRES: Judge said kNext.
   void Record(std::int64_t id, std::int64_t seq, std::int64_t acked_through, const Reply& reply);
+
+  // Takes the session over by the request `seq`: numbers through seq + kTakeOverJump count as used,
+  // and no reply to them is kept. Returns the next number. REQUIRES: Judge said kNext.
+  std::int64_t TakeOver(std::int64_t id, std::int64_t seq);
 
   // The index of ephemerals. REQUIRES: the session is live.
   void AddEphemeral(std::int64_t id, CreationOrder order, std::string_view path);

@@ -75,8 +75,13 @@ void Sessions::BeginFreeze(FrozenRows* frozen) {
 void Sessions::Capture(Session& session) {
   SessionMarks& marks = session.marks;
   FrozenSession row;
-  row.row = {session.id,    session.timeout_ms, session.secret,
-             session.nonce, session.last_seq,   session.acked_through};
+  row.row = {session.id,
+             session.timeout_ms,
+             session.secret,
+             session.nonce,
+             session.last_seq,
+             session.acked_through,
+             session.taken_over_through};
   const std::int64_t first = FirstReply(session);
   row.gone_replies_begin = marks.base_begin;
   row.gone_replies_end = std::max(marks.base_begin, std::min(marks.base_end, first));

@@ -146,6 +146,7 @@ bool StateLoader::Impl::Add(const SessionRow& row) {
   Sessions& sessions = machine_->sessions_;
   if (row.id <= 0 || !InHistory(row.id) || row.timeout_ms <= 0 || IsZero(row.secret) ||
       IsZero(row.nonce) || row.acked_through < 0 || row.last_seq < row.acked_through ||
+      row.taken_over_through < 0 || row.acked_through < row.taken_over_through ||
       row.last_seq >= kZxidEnd) {
     return Fail(
         Kind::kMalformed,
@@ -164,6 +165,7 @@ bool StateLoader::Impl::Add(const SessionRow& row) {
   session.nonce = row.nonce;
   session.last_seq = row.last_seq;
   session.acked_through = row.acked_through;
+  session.taken_over_through = row.taken_over_through;
   sessions.by_nonce_.emplace(row.nonce, row.id);
   sessions.UpdateItem(
       sessions.sessions_.emplace_hint(sessions.sessions_.end(), row.id, std::move(session))
@@ -279,8 +281,8 @@ bool StateLoader::Impl::JudgeCounts() {
 
 bool StateLoader::Impl::JudgeReplies() {
   for (auto& [id, session] : machine_->sessions_.sessions_) {
-    // The newest reply is kept until a newer one is there.
-    if (session.replies.empty() ? session.last_seq != 0
+    // The newest reply is kept until a newer one is there, or another process takes over.
+    if (session.replies.empty() ? session.last_seq != session.taken_over_through
                                 : session.replies.back().seq != session.last_seq) {
       return Fail(Kind::kMissing,
                   fmt::format("reply {} of session {} is missing", session.last_seq, id));

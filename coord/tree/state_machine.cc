@@ -128,7 +128,12 @@ void StateMachine::ExecuteForSession(Entry& entry, ApplyResult& result) {
         fmt::format("session {} is over or was never opened; open a new one", header.session));
     return;
   }
-  switch (sessions_.Judge(*session, header.seq)) {
+  SequenceVerdict verdict = sessions_.Judge(*session, header.seq);
+  const bool taking_over = std::holds_alternative<TakeOver>(entry.command);
+  if (taking_over && verdict == SequenceVerdict::kDuplicate) {
+    verdict = SequenceVerdict::kGap;  // The number may have been another process's.
+  }
+  switch (verdict) {
     case SequenceVerdict::kInvalid:
       result.reply =
           Refusal(Code::kInvalidArgument,
@@ -155,6 +160,10 @@ void StateMachine::ExecuteForSession(Entry& entry, ApplyResult& result) {
   }
   if (const auto* close = std::get_if<CloseSession>(&entry.command)) {
     EndSession(*close, result);  // Takes the stored replies with it.
+    return;
+  }
+  if (taking_over) {
+    TakeSessionOver(header, result);
     return;
   }
   ExecuteOps(entry, result);
@@ -267,6 +276,16 @@ void StateMachine::EndSession(const CloseSession& command, ApplyResult& result) 
   sessions_.Close(session->id);
   result.changes = transaction.TakeChanges();
   result.session_events.push_back(event);
+  result.reply.zxid = last_zxid_;
+}
+
+void StateMachine::TakeSessionOver(const EntryHeader& header, ApplyResult& result) {
+  if (header.seq >= kZxidEnd - 2 * kTakeOverJump) {
+    result.reply = Refusal(Code::kSessionExpired,
+                           fmt::format("session {} has used up its numbers", header.session));
+    return;
+  }
+  result.reply.expected_seq = sessions_.TakeOver(header.session, header.seq);
   result.reply.zxid = last_zxid_;
 }
 

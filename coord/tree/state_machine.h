@@ -183,6 +183,7 @@ class StateMachine {
   void Open(const OpenSession& command, ApplyResult& result);
   void Close(Entry& entry, const CloseSession& command, ApplyResult& result);
   void EndSession(const CloseSession& command, ApplyResult& result);
+  void TakeSessionOver(const EntryHeader& header, ApplyResult& result);
   void Raise(const SetFeatureLevel& command, ApplyResult& result);
   void Publish(const PublishMember& command, ApplyResult& result);
 

@@ -59,6 +59,7 @@ class FakeCluster final : public Transport {
     int timeout_ms = 0;
     std::int64_t last_seq = 0;
     std::int64_t acked_through = 0;
+    std::int64_t taken_over_through = 0;
     std::map<std::int64_t, std::any> replies;
   };
   struct Link;

@@ -88,6 +88,9 @@ Handler::Outcome Handler::Write(const idl::Ctx& ctx, T& result, Execute execute)
   session.acked_through = std::max(session.acked_through, ctx.ackedThrough);
   session.replies.erase(session.replies.begin(),
                         session.replies.upper_bound(session.acked_through));
+  if (ctx.seq <= session.taken_over_through) {
+    return MakeError(idl::ErrorCode::SESSION_EXPIRED);
+  }
   if (ctx.seq <= session.last_seq) {
     const auto stored = session.replies.find(ctx.seq);
     if (stored == session.replies.end()) {
@@ -162,6 +165,26 @@ void Handler::closeSession(Cob<idl::CloseResult> cob, ExnCob exn, const idl::Ctx
       return std::nullopt;
     });
   });
+}
+
+void Handler::takeOver(Cob<idl::TakeOverResult> cob, ExnCob exn, const idl::Ctx& ctx) {
+  Serve<idl::TakeOverResult>(
+      "takeOver", ctx, cob, exn, [&](idl::TakeOverResult& result) -> Outcome {
+        if (auto expired = cluster.CheckSession(ctx)) {
+          return expired;
+        }
+        FakeCluster::Session& session = cluster.sessions.at(ctx.session);
+        if (ctx.seq != session.last_seq + 1) {
+          idl::CoordError gap = MakeError(idl::ErrorCode::SEQUENCE_GAP);
+          gap.__set_expectedSeq(session.last_seq + 1);
+          return gap;
+        }
+        session.last_seq += 1'000;
+        session.acked_through = session.taken_over_through = session.last_seq;
+        session.replies.clear();
+        result.__set_nextSeq(session.last_seq + 1);
+        return std::nullopt;
+      });
 }
 
 void Handler::create(Cob<idl::CreateResult> cob, ExnCob exn, const idl::Ctx& ctx,

@@ -33,6 +33,7 @@ struct Handler final : idl::CoordCobSvIf {
 
   void openSession(Cob<idl::OpenResult> cob, ExnCob exn, const idl::OpenRequest& request) override;
   void closeSession(Cob<idl::CloseResult> cob, ExnCob exn, const idl::Ctx& ctx) override;
+  void takeOver(Cob<idl::TakeOverResult> cob, ExnCob exn, const idl::Ctx& ctx) override;
   void create(Cob<idl::CreateResult> cob, ExnCob exn, const idl::Ctx& ctx,
               const idl::CreateRequest& request) override;
   void setData(Cob<idl::SetDataResult> cob, ExnCob exn, const idl::Ctx& ctx,

@@ -208,6 +208,65 @@ TEST_F(SessionTest, IsResumedByAnotherClientWithItsNumbers) {
   EXPECT_EQ(cluster.CountCalls("openSession"), 1);
 }
 
+// What the process before has sent may come after what this one sends.
+TEST_F(SessionTest, AProcessThatHasLostItsSessionToAnotherIsToldSo) {
+  Client& first = OpenClient();
+  ASSERT_TRUE(Create(first, "/e", "1").ok());
+  Options options;
+  options.resume = *first.Save();
+  Client& second = OpenClient(options);
+  const auto late = Set(first, "/e", "2");
+  EXPECT_EQ(late.code(), Code::kSessionExpired);
+  EXPECT_EQ(first.state(), kExpired);
+  EXPECT_EQ(cluster.tree.at("/e").data, "1");
+  EXPECT_TRUE(Set(second, "/e", "3").ok());
+  EXPECT_EQ(cluster.tree.at("/e").data, "3");
+}
+
+TEST_F(SessionTest, TakingOverGoesOnUntilItsOwnAnswerIsThere) {
+  Client& first = OpenClient();
+  ASSERT_TRUE(Create(first, "/e", "1").ok());
+  Options options;
+  options.resume = *first.Save();
+  int asked = 0;
+  cluster.on_call = [&](const std::string& method, const idl::Ctx& ctx, int) {
+    if (method != "takeOver") {
+      return Fault{};
+    }
+    switch (++asked) {
+      case 2:  // The number is known, and a write of the first process comes before it.
+        ++cluster.sessions.at(ctx.session).last_seq;
+        return Fault{};
+      case 3:
+        return Break(true);
+      default:
+        return Fault{};
+    }
+  };
+  Client& second = OpenClient(options);
+  EXPECT_EQ(asked, 5) << "a gap, another one, a lost answer, a gap, done";
+  EXPECT_TRUE(Set(second, "/e", "3").ok());
+  EXPECT_EQ(Set(first, "/e", "4").code(), Code::kSessionExpired);
+}
+
+TEST_F(SessionTest, AMemberThatNamesAnOldNumberIsLeft) {
+  Client& first = OpenClient();
+  Options options;
+  options.resume = *first.Save();
+  cluster.on_call = [](const std::string& method, const idl::Ctx& ctx, int) {
+    if (method != "takeOver" || ctx.seq == 1) {
+      return Fault{};
+    }
+    Fault gap = Fail(idl::ErrorCode::SEQUENCE_GAP);
+    gap.error.__set_expectedSeq(ctx.seq);
+    return gap;
+  };
+  Client& second = NewClient(options);
+  executor.Advance(seconds(30));
+  EXPECT_EQ(second.state(), kConnecting);
+  EXPECT_LT(cluster.connects, 500);
+}
+
 TEST_F(SessionTest, AResumedSessionIsAsLongAsItWasGranted) {
   Options options;
   options.session_timeout = seconds(2);

@@ -58,6 +58,7 @@ std::vector<std::string> Seeds() {
       tree::Multi{{tree::Delete{"/a", -1}, tree::Create{"/x"}}},
       tree::Delete{"/a", 7},
       tree::PublishMember{1, 2, "127.0.0.1:9001", "127.0.0.1:9201"},
+      tree::TakeOver{},
       tree::SetFeatureLevel{1},
       tree::CloseSession{1, tree::CloseReason::kClosed}};
   EntryHeader header = own;

@@ -176,6 +176,61 @@ TEST_F(SessionTest, ASessionGoesOnAtAnotherMemberWithItsSecret) {
   EXPECT_TRUE(client.Exists("/e").answer->exists);
 }
 
+// A write that is stuck at a member when another process goes on with its session: it must not take
+// the number of a write of that process, and the answer to that must not be its own.
+TEST_F(SessionTest, AWriteThatIsOvertakenByATakeOverIsNotExecuted) {
+  const raft::MemberId cut = cluster_.Follower(0);
+  Client old(&cluster_, cut);
+  ASSERT_TRUE(old.Open(10'000));
+  ASSERT_TRUE(old.Create("/before").ok());
+  ASSERT_TRUE(cluster_.AwaitConverged());
+  cluster_.network().Isolate(cut);
+  std::optional<Code> stuck;
+  old.SendWrite(tree::Create{"/stuck"}, [&](const ReplyHead&, const Answer<WriteReply>& answer) {
+    stuck = answer ? Code::kOk : answer.error().error.code;
+  });
+  cluster_.RunMs(20);
+
+  Client fresh(&cluster_, leader_, 3);
+  fresh.Impersonate(old.session(), old.secret());
+  Caller caller = fresh.MakeCaller(false);
+  const auto take_over = [&](std::int64_t seq) {
+    caller.seq = seq;
+    std::optional<Answer<WriteReply>> taken;
+    cluster_.server(leader_).Write(
+        caller, tree::TakeOver{},
+        [&](const ReplyHead&, Answer<WriteReply> answer) { taken = std::move(answer); });
+    EXPECT_TRUE(cluster_.Until([&] { return taken.has_value(); }));
+    return *taken;
+  };
+  const auto gap = take_over(std::int64_t{1} << 52);
+  ASSERT_FALSE(gap.has_value());
+  EXPECT_EQ(gap.error().error.code, Code::kSequenceGap);
+  EXPECT_EQ(gap.error().expected_seq, 2) << "the number of the write that is stuck";
+  const auto taken = take_over(2);
+  ASSERT_TRUE(taken.has_value());
+  EXPECT_GT(taken->expected_seq, 1'000'000);
+  const auto again = take_over(2);
+  ASSERT_FALSE(again.has_value()) << "it is not known whose the number was";
+  EXPECT_EQ(again.error().expected_seq, taken->expected_seq);
+
+  cluster_.network().HealAll();
+  ASSERT_TRUE(cluster_.Until([&] { return stuck.has_value(); }));
+  EXPECT_NE(*stuck, Code::kOk);
+  caller.seq = taken->expected_seq;
+  std::optional<Answer<WriteReply>> made;
+  cluster_.server(leader_).Write(
+      caller, tree::Create{"/fresh"},
+      [&](const ReplyHead&, Answer<WriteReply> answer) { made = std::move(answer); });
+  ASSERT_TRUE(cluster_.Until([&] { return made.has_value(); }));
+  ASSERT_TRUE(made->has_value());
+  EXPECT_EQ((*made)->path, "/fresh");
+  Client onlooker(&cluster_, leader_, 5);
+  ASSERT_TRUE(onlooker.Open());
+  EXPECT_FALSE(onlooker.Exists("/stuck").answer->exists);
+  EXPECT_EQ(old.Create("/late").code(), Code::kSessionExpired);
+}
+
 TEST_F(SessionTest, ARepeatedOpenGetsTheSameSession) {
   OpenSessionRequest request;
   request.timeout_ms = 5000;

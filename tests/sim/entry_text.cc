@@ -51,6 +51,8 @@ std::string TextOf(const tree::CloseSession& close) {
                      close.reason == tree::CloseReason::kExpired ? ", expired" : "");
 }
 
+std::string TextOf(const tree::TakeOver& /*command*/) { return "take the session over"; }
+
 std::string TextOf(const tree::SetFeatureLevel& level) {
   return fmt::format("feature level {}", level.level);
 }

@@ -190,8 +190,7 @@ void LibraryActor::GiveUp() {
   BeginLater(static_cast<std::int64_t>(random_.Uniform(10, 3'000)));
 }
 
-// The session goes on in another process. Only when no write is under way: its number could be
-// given to two.
+// The session goes on in another process, whatever is still on its way.
 void LibraryActor::HandOver() {
   auto saved = client_->Save();
   if (!saved.ok()) {

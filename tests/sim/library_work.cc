@@ -112,7 +112,7 @@ void LibraryActor::Misbehave() {
   const std::uint64_t dice = random_.Uniform(0, 4);
   if (dice == 0 && knobs.give_up) {
     GiveUp();
-  } else if (dice == 1 && outstanding_ == 0 && !contending_ && !grant_) {
+  } else if (dice == 1 && !contending_ && !grant_) {
     HandOver();
   } else if (dice == 2 && knobs.client_pauses) {
     const auto ms = static_cast<std::int64_t>(random_.Uniform(1, 3 * session_ms));

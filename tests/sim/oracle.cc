@@ -108,6 +108,10 @@ void Oracle::Apply(const raft::Entry& entry, std::int64_t applied_ns) {
     Open(zxid, *open);
   } else if (const auto* close = std::get_if<tree::CloseSession>(&command)) {
     Close(zxid, decoded->header, *close, applied_ns);
+  } else if (std::holds_alternative<tree::TakeOver>(command)) {
+    const ModelResult taken =
+        model_.TakeOver(static_cast<long long>(zxid), decoded->header.session, decoded->header.seq);
+    journal_->Count("sessions taken over", taken.code == "Ok" ? 1 : 0);
   } else {
     bool is_multi = false;
     const std::vector<ModelOp> ops = ToModel(command, &is_multi);

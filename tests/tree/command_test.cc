@@ -45,7 +45,8 @@ std::vector<Command> AllCommands() {
           multi,
           Multi{},
           SetFeatureLevel{17},
-          PublishMember{3, 4, "host:1", "host:2"}};
+          PublishMember{3, 4, "host:1", "host:2"},
+          TakeOver{}};
 }
 
 TEST(CommandTest, EveryCommandComesBack) {

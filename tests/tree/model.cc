@@ -164,6 +164,22 @@ ModelResult Model::Do(const ModelOp& op, long long session) {
   }
 }
 
+ModelResult Model::TakeOver(long long zxid, long long session, long long seq) {
+  const auto found = sessions.find(session);
+  if (found == sessions.end()) {
+    return Answer("SessionExpired");
+  }
+  ModelSession& owner = found->second;
+  ModelResult result = Answer(seq == owner.last_seq + 1 ? "Ok" : "SequenceGap");
+  if (result.code == "Ok") {
+    constexpr long long kJump = 1'048'576;
+    owner.last_seq = owner.acked = owner.lost_through = seq + kJump;
+    result.zxid = zxid;
+  }
+  result.expected_seq = owner.last_seq + 1;
+  return result;
+}
+
 ModelResult Model::Request(long long zxid, long long wall, long long session, long long seq,
                            long long acked, const std::vector<ModelOp>& ops, bool is_multi) {
   zxid_ = zxid;
@@ -177,6 +193,9 @@ ModelResult Model::Request(long long zxid, long long wall, long long session, lo
     ModelResult gap = Answer("SequenceGap");
     gap.expected_seq = owner.last_seq + 1;
     return gap;
+  }
+  if (seq <= owner.lost_through) {
+    return Answer("SessionExpired");
   }
   if (seq <= owner.last_seq) {
     return seq <= owner.acked ? Answer("ReplyDropped") : owner.answers[seq];

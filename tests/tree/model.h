@@ -47,6 +47,7 @@ struct ModelResult {
 struct ModelSession {
   long long last_seq = 0;
   long long acked = 0;
+  long long lost_through = 0;                // Numbers of processes that it was taken from.
   std::map<long long, ModelResult> answers;  // All of them; what may be asked is decided on asking.
 };
 
@@ -59,6 +60,11 @@ class Model {
                       long long acked, const std::vector<ModelOp>& ops, bool is_multi);
 
   void Open(long long id) { sessions[id] = ModelSession(); }
+
+  // The session goes on in another process: nothing that an earlier one has sent is executed any
+  // more. `expected_seq` of the result is the number of its next request, or, of a gap, the one to
+  // take it over with.
+  ModelResult TakeOver(long long zxid, long long session, long long seq);
 
   // The paths that went, in order.
   std::vector<std::string> Close(long long zxid, long long id);

@@ -82,6 +82,8 @@ class History {
         OpenOne();
       } else if (dice < 3) {
         CloseOne();
+      } else if (dice < 4) {
+        TakeOverOne();
       } else {
         RequestOne();
       }
@@ -190,6 +192,18 @@ class History {
     sessions_.erase(at);
   }
 
+  void TakeOverOne() {
+    const std::int64_t session =
+        sessions_[static_cast<std::size_t>(Roll(static_cast<std::int64_t>(sessions_.size())))];
+    EntryHeader header;
+    header.session = session;
+    header.seq = std::max<std::int64_t>(1, model_.sessions[session].last_seq + 2 - Roll(3));
+    const ModelResult expected = model_.TakeOver(zxid_, session, header.seq);
+    const Reply reply = Apply(header, TakeOver{}).reply;
+    ASSERT_EQ(Show(reply), Show(expected)) << "at zxid " << zxid_;
+    ASSERT_EQ(reply.expected_seq, expected.expected_seq);
+  }
+
   std::string RandomPath() {
     static const char* const kNames[] = {"a", "b", "c", "a0000000001", "zookeeper", "x.y"};
     static const char* const kOdd[] = {"",      "/",    "a",     "/a/",  "//",
@@ -238,7 +252,9 @@ class History {
     header.seq = known.last_seq + 1;
     const auto dice = Roll(12);
     if (dice == 0) {
-      header.seq = 1 + Roll(known.last_seq + 1);  // A retry.
+      header.seq = 1 + known.last_seq - Roll(std::min<std::int64_t>(known.last_seq + 1, 20));
+    } else if (dice == 2) {
+      header.seq = 1 + Roll(known.last_seq + 1);  // A retry, or a number that was taken away.
     } else if (dice == 1) {
       header.seq += 1 + Roll(5);  // A gap.
     }
@@ -309,6 +325,7 @@ class History {
       ASSERT_NE(real, nullptr);
       ASSERT_EQ(real->last_seq, session.last_seq);
       ASSERT_EQ(real->acked_through, session.acked);
+      ASSERT_EQ(real->taken_over_through, session.lost_through);
     }
   }
 

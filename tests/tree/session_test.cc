@@ -226,6 +226,29 @@ TEST_F(SessionTest, SessionsNumberForThemselves) {
   EXPECT_TRUE(machine.Exists("/b"));
 }
 
+TEST_F(SessionTest, TakingOverLeavesTheOldProcessNoNumber) {
+  const std::int64_t session = machine.Open();
+  machine.Create(session, "/a");
+  EXPECT_EQ(Send(session, INT64_MAX, TakeOver{}).reply.expected_seq, 2);
+  EXPECT_EQ(Send(session, 1, TakeOver{}).reply.code, Code::kSequenceGap)
+      << "the number of a create";
+  const Reply taken = Send(session, 2, TakeOver{}).reply;
+  EXPECT_EQ(taken.code, Code::kOk);
+  EXPECT_EQ(taken.expected_seq, 2 + kTakeOverJump + 1);
+  EXPECT_EQ(Find(session).replies.size(), 0U);
+  for (const std::int64_t seq :
+       {std::int64_t{1}, std::int64_t{2}, std::int64_t{3}, taken.expected_seq - 1}) {
+    const ApplyResult late = Send(session, seq, Create{"/late"});
+    EXPECT_EQ(late.reply.code, Code::kSessionExpired) << seq;
+    EXPECT_THAT(late.reply.message, HasSubstr("taken over"));
+  }
+  EXPECT_FALSE(machine.Exists("/late"));
+  EXPECT_EQ(Send(session, taken.expected_seq, Create{"/b"}).reply.path, "/b");
+  EXPECT_EQ(Send(session, taken.expected_seq, Create{"/b"}).reply.path, "/b") << "a retry";
+  EXPECT_EQ(machine.state.Audit(), "");
+  EXPECT_EQ(machine.state.digest(), machine.state.RecomputeDigest());
+}
+
 TEST_F(SessionTest, AcknowledgedRepliesAreForgotten) {
   const std::int64_t session = machine.Open();
   for (int i = 1; i <= 3; ++i) {

@@ -85,6 +85,12 @@ struct CloseResult {
   1: conclave_types.Head head,
 }
 
+struct TakeOverResult {
+  1: conclave_types.Head head,
+  /** The number of the session's next write. */
+  2: i64 nextSeq,
+}
+
 struct CreateRequest {
   1: string path,
   /** At most 1 MiB. Absent: null, which is not the same as empty. */
@@ -318,6 +324,14 @@ service Coord {
 
   /** Removes the session and its ephemeral znodes in one change. A write: ctx.seq counts. */
   CloseResult closeSession(1: conclave_types.Ctx ctx) throws (1: conclave_types.CoordError error),
+
+  /**
+   * For a process that goes on with the session of another one, whose writes may still be on their
+   * way: from this change on none of them is executed any more, and the other process is answered
+   * SESSION_EXPIRED if it writes. A write: ctx.seq counts. Any but the next one (2^52, say) answers
+   * SEQUENCE_GAP with the one to use; so does a repeated call whose first answer was lost.
+   */
+  TakeOverResult takeOver(1: conclave_types.Ctx ctx) throws (1: conclave_types.CoordError error),
 
   /** NODE_EXISTS, NO_NODE (the parent), NO_CHILDREN_FOR_EPHEMERALS. */
   CreateResult create(1: conclave_types.Ctx ctx, 2: CreateRequest request)

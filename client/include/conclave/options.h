@@ -15,7 +15,9 @@
 
 namespace conclave {
 
-// A session that can be taken up again by another process: keep it as secret as a password.
+// A session that can be taken up again by another process: keep it as secret as a password. Writes
+// that the process before has sent and that are not executed by then are not executed any more; if
+// it still lives, its next write tells it that the session is over for it.
 struct SavedSession {
   std::int64_t id = 0;
   std::string secret;      // 16 bytes.
