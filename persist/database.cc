@@ -84,6 +84,12 @@ tl::expected<std::unique_ptr<Database>, Error> Database::Open(Options options) {
 
 tl::expected<void, Error> Database::OpenFiles() {
   storage_ = std::make_unique<StorageEnv>(options_.env, options_.disk, options_.storage);
+  const std::string spare = fmt::format("{}/{}", path(), StorageEnv::kSpareName);
+  if (options_.env->FileExists(spare)) {
+    if (const leveldb::Status status = storage_->RemoveFile(spare); !status.ok()) {
+      return tl::unexpected(IoError("cannot remove " + spare, status));
+    }
+  }
   cache_.reset(leveldb::NewLRUCache(options_.block_cache_bytes));
   logger_ = std::make_unique<VerboseLogger>();
   leveldb::Options db_options;

@@ -1,5 +1,6 @@
 #include "persist/storage_env.h"
 
+#include <algorithm>
 #include <chrono>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,10 @@ namespace {
 // As much as LevelDB's own file buffers: a record of a small batch is one write call.
 constexpr std::size_t kBufferBytes = 64 << 10;
 
+// What is written beside the log reaches the disk in pieces of this size, so that a sync of the log
+// never waits for more.
+constexpr std::size_t kPieceBytes = 256 << 10;
+
 bool IsWriteAheadFile(const std::string& name) { return std::string_view(name).ends_with(".log"); }
 
 }  // namespace
@@ -21,13 +26,15 @@ bool IsWriteAheadFile(const std::string& name) { return std::string_view(name).e
 // Invariant with pre-allocation: [written_, allocated_) has been written with zeros.
 class StorageEnv::File final : public leveldb::WritableFile {
  public:
-  File(StorageEnv* env, std::unique_ptr<DiskFile> disk_file,
-       std::unique_ptr<leveldb::WritableFile> base_file, bool write_ahead)
+  File(StorageEnv* env, const std::string& name, std::unique_ptr<DiskFile> disk_file,
+       std::unique_ptr<leveldb::WritableFile> base_file, std::uint64_t allocated)
       : env_(env),
-        write_ahead_(write_ahead),
-        step_(disk_file != nullptr && write_ahead ? env->options_.log_preallocate_bytes : 0),
+        directory_(DirectoryOf(name)),
+        write_ahead_(IsWriteAheadFile(name)),
+        step_(disk_file != nullptr && write_ahead_ ? env->options_.log_preallocate_bytes : 0),
         disk_file_(std::move(disk_file)),
-        base_file_(std::move(base_file)) {}
+        base_file_(std::move(base_file)),
+        allocated_(allocated) {}
 
   File(const File&) = delete;
   File& operator=(const File&) = delete;
@@ -57,12 +64,9 @@ class StorageEnv::File final : public leveldb::WritableFile {
     if (leveldb::Status status = env_->failure(); !status.ok()) {
       return status;
     }
-    // LevelDB flushes after every fragment of a record. A write-ahead record counts only once it is
-    // synced, and all of ours are, so its fragments can go to the kernel in one call by then.
-    if (base_file_ != nullptr) {
-      return env_->Note(base_file_->Flush());
-    }
-    return write_ahead_ ? leveldb::Status::OK() : WriteOut();
+    // LevelDB flushes after every fragment of a record and every block of a table. Nothing is read
+    // back or counts before it is synced or closed, so it can go to the kernel in one call by then.
+    return base_file_ != nullptr ? env_->Note(base_file_->Flush()) : leveldb::Status::OK();
   }
 
   leveldb::Status Sync() override {
@@ -118,6 +122,16 @@ class StorageEnv::File final : public leveldb::WritableFile {
     leveldb::Status status = env_->Note(disk_file_->WriteAt(written_, buffer_));
     env_->CountBytes(buffer_.size());
     written_ = end;
+    const std::uint64_t spare = env_->options_.log_spare_bytes;
+    if (step_ > 0 && spare > 0 && end > spare / 2 && !spare_asked_) {
+      spare_asked_ = true;
+      env_->WantSpare(directory_);
+    }
+    unsynced_ += data_size;
+    if (status.ok() && step_ == 0 && unsynced_ >= kPieceBytes) {
+      unsynced_ = 0;
+      status = env_->Note(disk_file_->Sync());
+    }
     if (buffer_.capacity() > 4 * kBufferBytes) {
       buffer_ = std::string();  // A step of zeros was in it; do not keep a megabyte per file.
       buffer_.reserve(kBufferBytes);
@@ -129,6 +143,7 @@ class StorageEnv::File final : public leveldb::WritableFile {
 
   // Constant after construction.
   StorageEnv* const env_;
+  const std::string directory_;
   const bool write_ahead_;
   const std::uint64_t step_;
   const std::unique_ptr<DiskFile> disk_file_;
@@ -136,8 +151,10 @@ class StorageEnv::File final : public leveldb::WritableFile {
 
   // One thread at a time, as leveldb::WritableFile demands.
   std::string buffer_;
-  std::uint64_t written_ = 0;    // bytes of LevelDB's that went to the file
-  std::uint64_t allocated_ = 0;  // size of the file, zeros included
+  std::uint64_t written_ = 0;  // bytes of LevelDB's that went to the file
+  std::uint64_t allocated_;    // size of the file, zeros included
+  std::size_t unsynced_ = 0;   // bytes since the last piece was synced
+  bool spare_asked_ = false;
   bool closed_ = false;
 };
 
@@ -168,8 +185,11 @@ leveldb::Status StorageEnv::NewWritableFile(const std::string& name, leveldb::Wr
   }
   std::unique_ptr<DiskFile> disk_file;
   std::unique_ptr<leveldb::WritableFile> base_file;
+  std::uint64_t allocated = 0;
   leveldb::Status status;
-  if (disk_ != nullptr) {
+  if (disk_ != nullptr && IsWriteAheadFile(name)) {
+    status = OpenWriteAhead(name, &disk_file, &allocated);
+  } else if (disk_ != nullptr) {
     status = disk_->Create(name, &disk_file);
   } else {
     leveldb::WritableFile* raw = nullptr;
@@ -182,8 +202,62 @@ leveldb::Status StorageEnv::NewWritableFile(const std::string& name, leveldb::Wr
   if (!status.ok()) {
     return Note(status);
   }
-  *file = new File(this, std::move(disk_file), std::move(base_file), IsWriteAheadFile(name));
+  *file = new File(this, name, std::move(disk_file), std::move(base_file), allocated);
   return leveldb::Status::OK();
+}
+
+leveldb::Status StorageEnv::OpenWriteAhead(const std::string& name, std::unique_ptr<DiskFile>* file,
+                                           std::uint64_t* allocated) {
+  std::optional<Spare> spare;
+  {
+    const std::lock_guard lock(mutex_);
+    spare = std::exchange(ready_, std::nullopt);
+  }
+  if (!spare) {
+    return disk_->Create(name, file);
+  }
+  *file = std::move(spare->file);
+  *allocated = spare->bytes;
+  return target()->RenameFile(spare->name, name);
+}
+
+void StorageEnv::WantSpare(const std::string& directory) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (ready_ || !spare_wanted_.empty()) {
+      return;
+    }
+    spare_wanted_ = directory;
+    StartThread();
+  }
+  work_.notify_one();
+}
+
+void StorageEnv::PrepareSpare() {
+  leveldb::Status status = failure();
+  if (status.ok() && preparing_.file == nullptr) {
+    preparing_.name = spare_wanted_ + "/" + std::string(kSpareName);
+    status = Note(disk_->Create(preparing_.name, &preparing_.file));
+  }
+  if (status.ok()) {
+    const std::uint64_t piece =
+        std::min<std::uint64_t>(kPieceBytes, options_.log_spare_bytes - preparing_.bytes);
+    status = Note(preparing_.file->WriteAt(preparing_.bytes,
+                                           std::string(static_cast<std::size_t>(piece), '\0')));
+    preparing_.bytes += piece;
+    CountBytes(piece);
+  }
+  if (status.ok()) {
+    status = Note(preparing_.file->Sync());
+  }
+  if (!status.ok() || preparing_.bytes == options_.log_spare_bytes) {
+    const std::lock_guard lock(mutex_);
+    spare_wanted_.clear();
+    if (status.ok()) {
+      ready_ = std::move(preparing_);
+    }
+    preparing_ = Spare();
+  }
 }
 
 leveldb::Status StorageEnv::NewAppendableFile(const std::string& name,
@@ -243,11 +317,15 @@ void StorageEnv::Schedule(void (*function)(void*), void* arg) {
   {
     const std::lock_guard lock(mutex_);
     jobs_.push_back({function, arg});
-    if (options_.background == Background::kThread && !thread_.joinable()) {
-      thread_ = std::thread([this] { BackgroundMain(); });
-    }
+    StartThread();
   }
   work_.notify_one();
+}
+
+void StorageEnv::StartThread() {
+  if (options_.background == Background::kThread && !thread_.joinable()) {
+    thread_ = std::thread([this] { BackgroundMain(); });
+  }
 }
 
 void StorageEnv::SleepForMicroseconds(int micros) {
@@ -260,27 +338,38 @@ void StorageEnv::SleepForMicroseconds(int micros) {
 void StorageEnv::DrainBackground() {
   CHECK(options_.background == Background::kQueued);
   std::unique_lock lock(mutex_);
-  while (!jobs_.empty()) {
+  while (RunOne(&lock)) {
+  }
+}
+
+bool StorageEnv::RunOne(std::unique_lock<std::mutex>* lock) {
+  if (!jobs_.empty()) {
     const Job job = jobs_.front();
     jobs_.pop_front();
-    lock.unlock();
+    lock->unlock();
     job.function(job.arg);
-    lock.lock();
+    lock->lock();
+    return true;
   }
+  if (!spare_wanted_.empty()) {  // After LevelDB's own work, which a write may wait for.
+    lock->unlock();
+    PrepareSpare();
+    lock->lock();
+    return true;
+  }
+  return false;
 }
 
 void StorageEnv::BackgroundMain() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    work_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });
-    if (jobs_.empty()) {
+    work_.wait(lock, [this] { return stopping_ || !jobs_.empty() || !spare_wanted_.empty(); });
+    if (stopping_) {
+      spare_wanted_.clear();
+    }
+    if (!RunOne(&lock) && stopping_) {
       return;
     }
-    const Job job = jobs_.front();
-    jobs_.pop_front();
-    lock.unlock();
-    job.function(job.arg);
-    lock.lock();
   }
 }
 

@@ -13,6 +13,8 @@ namespace conclave::persist::testing {
 
 namespace {
 
+constexpr std::uint64_t kSectorBytes = 512;
+
 leveldb::Status Errno(const std::string& name, int error) {
   return error == ENOENT ? leveldb::Status::NotFound(name, std::strerror(error))
                          : leveldb::Status::IOError(name, std::strerror(error));
@@ -211,6 +213,10 @@ leveldb::Status FaultEnv::WriteAt(const NodePtr& node, std::uint64_t life, const
         arrives -= std::min<std::uint64_t>(arrives, grows - room);
         status = Errno(name, ENOSPC);
       }
+    }
+    if (arrives < data.size() && offset + arrives < node->content.size()) {
+      const std::uint64_t end = (offset + arrives) / kSectorBytes * kSectorBytes;
+      arrives = static_cast<std::size_t>(end - std::min(end, offset));
     }
     const std::string_view text(data.data(), std::min(arrives, data.size()));
     if (!text.empty()) {

@@ -68,7 +68,8 @@ class FaultEnv final : public leveldb::Env, public Disk {
     std::string suffix;
     /// Every later matching operation fails as well.
     bool sticky = false;
-    /// Of a failing write this many bytes arrive first.
+    /// Of a failing write this many bytes arrive first; where they replace others, the whole
+    /// sectors of them, as no kernel stops within one.
     std::size_t short_write_bytes = 0;
   };
 

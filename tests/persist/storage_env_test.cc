@@ -61,6 +61,66 @@ TEST(StorageEnv, WriteAheadFilesGrowByStepsOfZerosAndOthersDoNot) {
   EXPECT_EQ(disk.Content("/1.log").substr(0, expected.size()), expected);
 }
 
+TEST(StorageEnv, TheNextWriteAheadFileIsMadeReadyBeforeItIsNeeded) {
+  FaultEnv disk;
+  StorageEnv::Options options = StorageEnv::Options::Plain();
+  options.log_preallocate_bytes = 4096;
+  options.log_spare_bytes = 600'000;
+  StorageEnv env(&disk, &disk, options);
+  const std::string spare = "/d/" + std::string(StorageEnv::kSpareName);
+  ASSERT_TRUE(env.CreateDir("/d").ok());
+  const auto first = MakeFile(&env, "/d/1.log");
+  ASSERT_TRUE(first->Append(std::string(200'000, 'a')).ok());
+  ASSERT_TRUE(first->Sync().ok());
+  env.DrainBackground();
+  EXPECT_FALSE(disk.FileExists(spare)) << "one that is hardly used needs no next one yet";
+  ASSERT_TRUE(first->Append(std::string(200'000, 'b')).ok());
+  ASSERT_TRUE(first->Sync().ok());
+  env.DrainBackground();
+  EXPECT_EQ(disk.Content(spare), std::string(600'000, '\0'));
+
+  const auto second = MakeFile(&env, "/d/2.log");
+  EXPECT_FALSE(disk.FileExists(spare));
+  ASSERT_TRUE(second->Append("record").ok());
+  ASSERT_TRUE(second->Sync().ok());
+  disk.Crash(CrashPolicy::kDropAll, 0);
+  EXPECT_EQ(disk.Content("/d/2.log"), "record" + std::string(600'000 - 6, '\0'))
+      << "the zeros and the name were durable before";
+}
+
+TEST(StorageEnv, ASpareFileThatIsNotReadyIsNotWaitedFor) {
+  FaultEnv disk;
+  StorageEnv::Options options = StorageEnv::Options::Plain();
+  options.log_preallocate_bytes = 4096;
+  options.log_spare_bytes = 100'000;
+  StorageEnv env(&disk, &disk, options);
+  const auto first = MakeFile(&env, "/1.log");
+  ASSERT_TRUE(first->Append(std::string(90'000, 'a')).ok());
+  ASSERT_TRUE(first->Sync().ok());
+  const auto second = MakeFile(&env, "/2.log");
+  ASSERT_TRUE(second->Append("x").ok());
+  ASSERT_TRUE(second->Sync().ok());
+  EXPECT_EQ(disk.Content("/2.log").size(), 4096U);
+  env.DrainBackground();
+  const auto third = MakeFile(&env, "/3.log");
+  EXPECT_EQ(disk.Content("/3.log").size(), 100'000U) << "it serves the one after";
+}
+
+TEST(StorageEnv, TablesReachTheDiskInPieces) {
+  FaultEnv disk;
+  StorageEnv env(&disk, &disk, StorageEnv::Options::Plain());
+  const auto table = MakeFile(&env, "/2.ldb");
+  ASSERT_TRUE(table->Append("block").ok());
+  ASSERT_TRUE(table->Flush().ok());
+  EXPECT_EQ(disk.Content("/2.ldb"), "") << "a block is no reason for a call";
+  const std::string block(10'000, 'b');
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(table->Append(block).ok());
+  }
+  disk.Crash(CrashPolicy::kDropAll, 0);
+  EXPECT_GE(disk.Content("/2.ldb").size(), 700'000U);
+}
+
 TEST(StorageEnv, AFailedSyncIsNeverTriedAgain) {
   FaultEnv disk;
   StorageEnv env(&disk, &disk, StorageEnv::Options::Plain());
