@@ -169,10 +169,10 @@ class Raft::Core {
   void RefuseIncarnation();
   bool AcceptsConfigurations(const AppendEntries& message);
   bool ChainsFit(const AppendEntries& message, Index first_new) const;
-  void StoreEntries(MemberId from, const AppendEntries& message);
+  void StoreEntries(MemberId from, AppendEntries& message);
   void Acknowledge(MemberId from, Index verified, const AppendEntries& message);
   bool TruncateFrom(Index first);
-  void AppendToOwnLog(EntryKind kind, std::shared_ptr<const std::string> data);
+  void AppendToOwnLog(EntryKind kind, SharedBytes data);
   void Acknowledged(Leader& leader, Progress& peer, const AppendEntriesReply& message);
   void Rejected(Leader& leader, Progress& peer, const AppendEntriesReply& message);
   void MaybeCommit();

@@ -105,7 +105,7 @@ EntryId Log::LastAtOrBelow(Index index, Term term, Index floor) const {
   return {TermAt(low).value_or(0), low};
 }
 
-const Entry& Log::Append(Term term, EntryKind kind, std::shared_ptr<const std::string> data) {
+const Entry& Log::Append(Term term, EntryKind kind, SharedBytes data) {
   Entry entry{term, lastIndex() + 1, kind, 0, std::move(data)};
   CHECK_GE(term, last().term);
   entry.chain = ChainHash(last_chain(), entry);
@@ -113,11 +113,11 @@ const Entry& Log::Append(Term term, EntryKind kind, std::shared_ptr<const std::s
   return window_.emplace_back(std::move(entry));
 }
 
-void Log::Append(const Entry& entry) {
+const Entry& Log::Append(Entry entry) {
   CHECK_EQ(entry.index, lastIndex() + 1);
   CHECK_GE(entry.term, last().term);
   window_bytes_ += EntryBytes(entry);
-  window_.push_back(entry);
+  return window_.emplace_back(std::move(entry));
 }
 
 bool Log::TruncateFrom(Index first) {
@@ -189,8 +189,12 @@ void Log::Copy(Index first, Index last, std::size_t bytes_max, std::size_t count
       return;
     }
   }
-  for (Index index = first; index <= last; ++index) {
-    const Entry& entry = window_[index - base_.index - 1];
+  // An entry counts for at least what an empty one does.
+  out.reserve(out.size() + std::min({static_cast<std::size_t>(last - first + 1), count_max,
+                                     bytes_max / EntryBytes(Entry()) + 1}));
+  auto at = window_.begin() + static_cast<std::ptrdiff_t>(first - base_.index - 1);
+  for (Index index = first; index <= last; ++index, ++at) {
+    const Entry& entry = *at;
     if (count > 0 && (count >= count_max || bytes + EntryBytes(entry) > bytes_max)) {
       return;
     }

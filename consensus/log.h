@@ -54,10 +54,10 @@ class Log {
   EntryId LastAtOrBelow(Index index, Term term, Index floor) const;
 
   /// Fills in index and chain. REQUIRES: entry.term is not below the last one's.
-  const Entry& Append(Term term, EntryKind kind, std::shared_ptr<const std::string> data);
+  const Entry& Append(Term term, EntryKind kind, SharedBytes data);
 
   /// REQUIRES: follows last() with the right chain.
-  void Append(const Entry& entry);
+  const Entry& Append(Entry entry);
 
   /// Forgets `first` and all that follow. REQUIRES: `first` is in the log. False if the entry
   /// before could not be read; then nothing happened.

@@ -12,7 +12,7 @@ namespace conclave::raft {
 
 // --- Leader ---
 
-void Raft::Core::AppendToOwnLog(EntryKind kind, std::shared_ptr<const std::string> data) {
+void Raft::Core::AppendToOwnLog(EntryKind kind, SharedBytes data) {
   const Entry& entry = log_.Append(hard_.currentTerm, kind, std::move(data));
   auto& leader = std::get<Leader>(role_);
   leader.uncommitted_bytes += EntryBytes(entry);
@@ -334,7 +334,7 @@ bool Raft::Core::ChainsFit(const AppendEntries& message, Index first_new) const 
   return true;
 }
 
-void Raft::Core::StoreEntries(MemberId from, const AppendEntries& message) {
+void Raft::Core::StoreEntries(MemberId from, AppendEntries& message) {
   const Index prev = message.prevLogIndex;
   const Index last = prev + message.entries.size();
   if (prev >= commitIndex_ && !log_.Matches({message.prevLogTerm, prev})) {
@@ -378,8 +378,7 @@ void Raft::Core::StoreEntries(MemberId from, const AppendEntries& message) {
       return;
     }
     for (Index index = first_new; index <= last; ++index) {
-      const Entry& entry = message.entries[index - prev - 1];
-      log_.Append(entry);
+      const Entry& entry = log_.Append(std::move(message.entries[index - prev - 1]));
       if (entry.kind == EntryKind::kConfig) {
         AdoptConfiguration(entry);
       }

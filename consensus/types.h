@@ -11,8 +11,8 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <string>
+
+#include "consensus/shared_bytes.h"
 
 namespace conclave::raft {
 
@@ -63,7 +63,7 @@ struct Entry {
   /// mean equal logs up to it, which makes Log Matching checkable in constant time.
   std::uint64_t chain = 0;
   /// Never null but for kNoop.
-  std::shared_ptr<const std::string> data;
+  SharedBytes data;
 
   EntryId id() const { return {term, index}; }
 
@@ -75,7 +75,8 @@ inline std::size_t EntryBytes(const Entry& entry) { return entry.data_bytes() + 
 
 /// The chain value of `entry` (whose own `chain` is not looked at) after one with chain `previous`;
 /// 0 before the first entry. XXH3 over previous, term, index, kind and the XXH3 of the data (0 for
-/// none), each as eight little-endian bytes: part of the format on disk and on the wire.
+/// none), each as eight little-endian bytes: part of the format on disk and on the wire, where it
+/// is what every entry is verified by.
 std::uint64_t ChainHash(std::uint64_t previous, const Entry& entry);
 
 /// What must be durable before any message that depends on it leaves (section 3.8, "persistent

@@ -12,62 +12,13 @@ namespace conclave::persist {
 
 namespace {
 
-constexpr std::uint8_t kBatchFormat = 1;
+constexpr std::uint8_t kBatchFormat = 2;
 constexpr std::uint8_t kStateFormat = 2;
 constexpr std::uint8_t kStartFormat = 1;
-constexpr std::size_t kEntryHeaderBytes = 29;  // index, term, chain, kind, length
 constexpr std::size_t kChecksumBytes = 8;
+constexpr std::size_t kEntryKeyBytes = 9;
 constexpr std::size_t kStateBytes = 1 + 8 + 8 + 1 + 16 + 3 * 8 + 3 * 8 + 8 + 8 + kChecksumBytes;
 constexpr std::size_t kStartHeaderBytes = 1 + 8 + 8;
-
-void PutEntry(std::string* to, const raft::Entry& entry) {
-  const std::size_t begin = to->size();
-  Put(to, entry.index);
-  Put(to, entry.term);
-  Put(to, entry.chain);
-  Put(to, static_cast<std::uint8_t>(entry.kind));
-  Put(to, static_cast<std::uint32_t>(entry.data_bytes()));
-  if (entry.data) {
-    to->append(*entry.data);
-  }
-  Put(to, static_cast<std::uint64_t>(XXH3_64bits(to->data() + begin, to->size() - begin)));
-}
-
-bool KnownKind(std::uint8_t kind) {
-  return kind >= static_cast<std::uint8_t>(raft::EntryKind::kNoop) &&
-         kind <= static_cast<std::uint8_t>(raft::EntryKind::kCommand);
-}
-
-// Takes one entry off `rest`; an empty string if it is sound.
-std::string TakeEntry(std::string_view* rest, raft::Entry* entry) {
-  if (rest->size() < kEntryHeaderBytes + kChecksumBytes) {
-    return "is cut short";
-  }
-  const std::string_view whole = *rest;
-  entry->index = Take<std::uint64_t>(rest);
-  entry->term = Take<std::uint64_t>(rest);
-  entry->chain = Take<std::uint64_t>(rest);
-  const auto kind = Take<std::uint8_t>(rest);
-  const auto length = Take<std::uint32_t>(rest);
-  if (rest->size() < kChecksumBytes || length > rest->size() - kChecksumBytes) {
-    return "is cut short";
-  }
-  const std::string_view data = rest->substr(0, length);
-  rest->remove_prefix(length);
-  if (Take<std::uint64_t>(rest) != XXH3_64bits(whole.data(), kEntryHeaderBytes + length)) {
-    return "has a wrong checksum";
-  }
-  if (!KnownKind(kind)) {
-    return fmt::format("is of the unknown kind {}", kind);
-  }
-  entry->kind = static_cast<raft::EntryKind>(kind);
-  if (entry->kind != raft::EntryKind::kNoop) {
-    entry->data = std::make_shared<const std::string>(data);
-  } else if (length != 0) {
-    return "is a no-op with data";
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -176,7 +127,7 @@ std::string EntryKey(raft::Index index) {
 }
 
 raft::Index ParseEntryKey(std::string_view key) {
-  if (key.size() != 9 || key[0] != 'e') {
+  if (key.size() != kEntryKeyBytes || key[0] != 'e') {
     return 0;
   }
   raft::Index index = 0;
@@ -186,26 +137,30 @@ raft::Index ParseEntryKey(std::string_view key) {
   return index;
 }
 
-std::size_t EncodedEntryBytes(const raft::Entry& entry) {
-  return kEntryHeaderBytes + entry.data_bytes() + kChecksumBytes;
+std::string StateKey(raft::Index last) { return EntryKey(last) + 's'; }
+
+std::optional<raft::Index> ParseStateKey(std::string_view key) {
+  if (key.size() != kEntryKeyBytes + 1 || !key.starts_with('e') || !key.ends_with('s')) {
+    return std::nullopt;
+  }
+  key.remove_suffix(1);
+  return ParseEntryKey(key);
 }
 
 std::string EncodeBatch(std::uint64_t previous_chain, std::span<const raft::Entry> entries) {
   CHECK(!entries.empty());
   std::size_t bytes = kBatchHeaderBytes;
   for (const raft::Entry& entry : entries) {
-    bytes += EncodedEntryBytes(entry);
+    // The format cannot tell "no data" from "empty data"; only a no-op has none (see raft::Entry).
+    CHECK_EQ(!entry.data, entry.kind == raft::EntryKind::kNoop) << entry.index;
+    bytes += raft::EncodedBytes(entry);
   }
   std::string value;
   value.reserve(bytes);
   Put(&value, kBatchFormat);
   Put(&value, static_cast<std::uint32_t>(entries.size()));
   Put(&value, previous_chain);
-  for (const raft::Entry& entry : entries) {
-    // The format cannot tell "no data" from "empty data"; only a no-op has none (see raft::Entry).
-    CHECK_EQ(entry.data == nullptr, entry.kind == raft::EntryKind::kNoop) << entry.index;
-    PutEntry(&value, entry);
-  }
+  raft::EncodeEntries(entries, &value);
   return value;
 }
 
@@ -216,12 +171,13 @@ tl::expected<DecodedBatch, std::string> DecodeBatch(raft::Index first, std::stri
   if (value.size() < kBatchHeaderBytes || Load<std::uint8_t>(value.data()) != kBatchFormat) {
     return bad(first, "is in a batch of an unknown format");
   }
-  std::string_view rest = value;
+  const auto bytes = std::make_shared<const std::string>(value);
+  std::string_view rest = *bytes;
   Take<std::uint8_t>(&rest);
   const auto count = Take<std::uint32_t>(&rest);
   DecodedBatch batch;
   batch.previous_chain = Take<std::uint64_t>(&rest);
-  if (count == 0 || count > rest.size() / (kEntryHeaderBytes + kChecksumBytes)) {
+  if (count == 0 || count > rest.size() / raft::kEntryHeaderBytes) {
     return bad(first, "is in a batch with an impossible number of entries");
   }
   batch.entries.reserve(count);
@@ -229,11 +185,9 @@ tl::expected<DecodedBatch, std::string> DecodeBatch(raft::Index first, std::stri
   std::uint64_t chain = batch.previous_chain;
   for (raft::Index index = first; index != first + count; ++index) {
     raft::Entry entry;
-    if (const std::string wrong = TakeEntry(&rest, &entry); !wrong.empty()) {
+    entry.index = index;
+    if (const std::string_view wrong = raft::TakeEntry(bytes, &rest, &entry); !wrong.empty()) {
       return bad(index, wrong);
-    }
-    if (entry.index != index) {
-      return bad(index, fmt::format("is missing (found entry {} in its place)", entry.index));
     }
     if (!batch.entries.empty() && entry.term < batch.entries.back().term) {
       return bad(index, "is of an earlier term than its predecessor");

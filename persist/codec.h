@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,15 +11,17 @@
 #include <tl/expected.hpp>
 
 #include "consensus/configuration.h"
+#include "consensus/entry_codec.h"
 #include "consensus/types.h"
 
 namespace conclave::persist {
 
-inline constexpr std::string_view kStateKey = "m/state";
-inline constexpr std::string_view kIdentityKey = "m/identity";
-inline constexpr std::string_view kStartKey = "m/start";
+inline constexpr std::string_view kIdentityKey = "a/identity";
+inline constexpr std::string_view kStartKey = "a/start";
+/// Behind all other keys.
+inline constexpr std::string_view kBehindEntries = "f";
 
-/// The value of m/state: what every batch replaces.
+/// The value of a state key: what every write says of the whole log.
 struct StoredState {
   raft::HardState hard;
   /// Before the first entry; its chain.
@@ -39,7 +42,7 @@ std::string EncodeState(const StoredState& state);
 /// The error says what is wrong with the bytes.
 tl::expected<StoredState, std::string> DecodeState(std::string_view value);
 
-/// The value of m/start: the configuration in force at the log's start, which is `start`.
+/// The value of a/start: the configuration in force at the log's start, which is `start`.
 std::string EncodeStart(raft::Index start, const raft::IndexedConfiguration& configuration);
 /// The error says what is wrong with the bytes, or that they are of another start.
 tl::expected<raft::IndexedConfiguration, std::string> DecodeStart(raft::Index start,
@@ -51,8 +54,12 @@ std::string EntryKey(raft::Index index);
 /// 0 if `key` is not an entry key.
 raft::Index ParseEntryKey(std::string_view key);
 
-/// Size of one entry in a batch value.
-std::size_t EncodedEntryBytes(const raft::Entry& entry);
+/// Key of the state after a write that left the log ending at `last`: right behind the batch that
+/// ends there, so that the files that LevelDB makes of successive writes do not overlap.
+std::string StateKey(raft::Index last);
+/// The index of a state key; nothing if `key` is none.
+std::optional<raft::Index> ParseStateKey(std::string_view key);
+
 /// Size of what precedes the entries in a batch value.
 inline constexpr std::size_t kBatchHeaderBytes = 13;
 
@@ -67,8 +74,9 @@ struct DecodedBatch {
   std::vector<std::size_t> ends;
 };
 
-/// Verifies everything that can be verified without other batches: format, count and lengths,
-/// checksums, indices dense from `first`, terms not falling, chain. The error names the index.
+/// Verifies everything that can be verified without other batches: format, count and lengths, terms
+/// not falling, and the chain, which covers all of every entry and the index that `first` gives it.
+/// The entries share one copy of `value`. The error names the index.
 tl::expected<DecodedBatch, std::string> DecodeBatch(raft::Index first, std::string_view value);
 
 /// `value` with its first `count` entries only. REQUIRES: `decoded` is of `value`, 0 < count.

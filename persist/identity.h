@@ -36,7 +36,7 @@ struct Identity {
 };
 
 /// The text of the file IDENTITY: one "name: value" a line, a checksum last. The same bytes are the
-/// value of the key m/identity in the database.
+/// value of the key a/identity in the database.
 std::string EncodeIdentity(const Identity& identity);
 
 /// `where` is the path or key for messages. kUnknownFormat if written by a later version, kDamaged

@@ -51,7 +51,7 @@ tl::expected<void, Error> LogStore::Write(const LogBatch& batch) {
   auto written = Prepare(batch, &writes, &state);
   if (CONCLAVE_MUTANT(3) && written) {
     leveldb::WriteBatch first;
-    first.Put(AsSlice(kStateKey), EncodeState(state));
+    first.Put(StateKey(state.last.index), EncodeState(state));
     written = db_->Commit(&first);
   }
   written = written.and_then([&] { return db_->Commit(&writes); });
@@ -101,13 +101,14 @@ tl::expected<void, Error> LogStore::Prepare(const LogBatch& batch, leveldb::Writ
   Compact(writes, state);
   if (state->start != state_.start) {
     PutStart(writes, *state);
+    writes->Delete(StateKey(state_.start.index));  // There if the log was ever empty.
   }
   if (batch.hardState) {
     CHECK_GE(batch.hardState->currentTerm, state->hard.currentTerm);
     state->hard = *batch.hardState;
   }
   CHECK_LE(state->last.term, state->hard.currentTerm);
-  writes->Put(AsSlice(kStateKey), EncodeState(*state));
+  writes->Put(StateKey(state->last.index), EncodeState(*state));  // Behind all deletions.
   return {};
 }
 
@@ -146,7 +147,7 @@ void LogStore::Reset(const raft::SnapshotMeta& to, leveldb::WriteBatch* writes,
   CHECK_GT(to.last.index, state->start.index);
   for (const StoredBatch& batch : batches_) {
     if (!CONCLAVE_MUTANT(24)) {
-      writes->Delete(EntryKey(batch.first));
+      Remove(batch, writes);
     }
   }
   batches_.clear();
@@ -160,6 +161,12 @@ void LogStore::Reset(const raft::SnapshotMeta& to, leveldb::WriteBatch* writes,
   state->log_bytes = 0;
 }
 
+// A batch, and the state of the write that ended with it if there is one.
+void LogStore::Remove(const StoredBatch& batch, leveldb::WriteBatch* writes) {
+  writes->Delete(EntryKey(batch.first));
+  writes->Delete(StateKey(batch.last.index));
+}
+
 // Deletes the keys of whole batches from `from` on and writes again the one that `from` cuts.
 tl::expected<void, Error> LogStore::Truncate(raft::Index from, leveldb::WriteBatch* writes,
                                              StoredState* state) {
@@ -169,7 +176,7 @@ tl::expected<void, Error> LogStore::Truncate(raft::Index from, leveldb::WriteBat
     configurations_.pop_back();
   }
   while (!batches_.empty() && batches_.back().first >= from) {
-    writes->Delete(EntryKey(batches_.back().first));
+    Remove(batches_.back(), writes);
     state->log_bytes -= batches_.back().bytes;
     batches_.pop_back();
   }
@@ -187,6 +194,7 @@ tl::expected<void, Error> LogStore::Truncate(raft::Index from, leveldb::WriteBat
     const auto count = static_cast<std::size_t>(from - last.first);
     const std::string cut = CutBatch(value, *batch, count);
     state->log_bytes -= last.bytes - cut.size();
+    Remove(last, writes);
     writes->Put(EntryKey(last.first), cut);
     last = {last.first, cut.size(), batch->entries[count - 1].id(),
             batch->entries[count - 1].chain};
@@ -221,7 +229,7 @@ void LogStore::Append(const std::vector<raft::Entry>& entries, leveldb::WriteBat
       NoteConfiguration(entry);
       state->last = entry.id();
       state->last_chain = entry.chain;
-      bytes += EncodedEntryBytes(entry);
+      bytes += raft::EncodedBytes(entry);
     }
     const std::string value = EncodeBatch(previous_chain, rest.first(count));
     writes->Put(EntryKey(first), value);
@@ -237,7 +245,7 @@ void LogStore::Compact(leveldb::WriteBatch* writes, StoredState* state) {
                           batches_.front().last.index <= compact_through_;
        ++i) {
     const StoredBatch& batch = batches_.front();
-    writes->Delete(EntryKey(batch.first));
+    Remove(batch, writes);
     state->log_bytes -= batch.bytes;
     state->start = batch.last;
     state->start_chain = batch.last_chain;
@@ -272,15 +280,21 @@ tl::expected<std::vector<raft::Entry>, std::string> LogStore::Read(raft::Index f
   std::vector<raft::Entry> result;
   std::size_t bytes = 0;
   const std::unique_ptr<leveldb::Iterator> it = db_->NewIterator(true);
-  // The batch that holds `first` is the last one whose key is not behind it; m/state follows all.
-  it->Seek(EntryKey(first + 1));
-  if (it->Valid()) {
+  // The batch that holds `first` is the last one whose key is not behind it.
+  SeekBefore(EntryKey(first + 1), it.get());
+  while (it->Valid() && ParseStateKey(AsView(it->key()))) {
     it->Prev();
   }
   for (raft::Index next = first; next <= last; it->Next()) {
+    // A bad block is passed over, and what it replaced long ago may come to light.
+    if (!it->status().ok()) {
+      return bad(it->status().ToString());
+    }
+    if (it->Valid() && ParseStateKey(AsView(it->key()))) {
+      continue;
+    }
     if (!it->Valid() || !it->key().starts_with("e")) {
-      return bad(it->status().ok() ? fmt::format("entry {} is missing", next)
-                                   : it->status().ToString());
+      return bad(fmt::format("entry {} is missing", next));
     }
     const raft::Index key = ParseEntryKey(AsView(it->key()));
     auto batch = DecodeBatch(key, AsView(it->value()));

@@ -179,6 +179,7 @@ class LogStore final : public raft::LogReader {
   void Append(const std::vector<raft::Entry>& entries, leveldb::WriteBatch* writes,
               StoredState* state);
   void Compact(leveldb::WriteBatch* writes, StoredState* state);
+  static void Remove(const StoredBatch& batch, leveldb::WriteBatch* writes);
   void PutStart(leveldb::WriteBatch* writes, const StoredState& state);
   void NoteConfiguration(const raft::Entry& entry);
   tl::unexpected<Error> Damaged(const std::string& what) const;

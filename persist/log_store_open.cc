@@ -53,6 +53,11 @@ tl::expected<void, Error> LogStore::OpenDatabase() {
   options.env = options_.env;
   options.disk = options_.disk;
   options.storage = options_.storage;
+  // As large as the file will get before LevelDB begins the next one.
+  options.storage.log_spare_bytes =
+      options_.storage.log_preallocate_bytes == 0
+          ? 0
+          : options_.write_buffer_bytes + options_.storage.log_preallocate_bytes;
   options.path = directory_->database();
   options.name = "log";
   options.create = !directory_->has_database();
@@ -74,7 +79,7 @@ tl::expected<void, Error> LogStore::LoadIdentity() {
     return tl::unexpected(found.error());
   }
   if (*found) {
-    auto identity = DecodeIdentity(text, directory_->database() + " key m/identity");
+    auto identity = DecodeIdentity(text, directory_->database() + " key a/identity");
     if (!identity) {
       return tl::unexpected(identity.error());
     }
@@ -130,22 +135,31 @@ tl::expected<void, Error> LogStore::Sign() {
   }
   leveldb::WriteBatch writes;
   writes.Put(AsSlice(kIdentityKey), EncodeIdentity(identity_));
-  writes.Put(AsSlice(kStateKey), EncodeState(state_));
+  writes.Put(StateKey(0), EncodeState(state_));
   return db_->Commit(&writes).and_then([&] { return directory_->WriteIdentity(identity_); });
 }
 
 tl::expected<void, Error> LogStore::LoadState() {
-  std::string value;
-  const auto found = db_->Get(kStateKey, &value);
-  if (!found) {
-    return tl::unexpected(found.error());
+  // The newest one has the highest index: a truncation removes those behind its cut.
+  const std::unique_ptr<leveldb::Iterator> it = db_->NewIterator(false);
+  SeekBefore(kBehindEntries, it.get());
+  while (it->Valid() && !ParseStateKey(AsView(it->key()))) {
+    it->Prev();
   }
-  if (!*found) {
+  if (!it->status().ok()) {
+    return tl::unexpected(db_->ReadError(it->status()));
+  }
+  const auto index = it->Valid() ? ParseStateKey(AsView(it->key())) : std::optional<raft::Index>();
+  if (!index) {
     return Damaged("it holds no hard state");
   }
-  auto state = DecodeState(value);
+  auto state = DecodeState(AsView(it->value()));
   if (!state) {
     return Damaged("the hard state " + state.error());
+  }
+  if (state->last.index != *index) {
+    return Damaged(fmt::format("the hard state of entry {} is in the place of that of entry {}",
+                               state->last.index, *index));
   }
   state_ = *state;
   start_ = state_.start;
@@ -188,6 +202,9 @@ tl::expected<void, Error> LogStore::LoadEntries() {
   // Never from "e": what compaction removed is passed over one by one there, and counts no more.
   for (it->Seek(EntryKey(state_.start.index + 1)); it->Valid() && it->key().starts_with("e");
        it->Next()) {
+    if (ParseStateKey(AsView(it->key()))) {
+      continue;  // Of the end of an earlier write.
+    }
     const raft::Index first = ParseEntryKey(AsView(it->key()));
     if (first != walked_.last.index + 1) {
       return Damaged(fmt::format("after entry {} comes entry {}", walked_.last.index, first));

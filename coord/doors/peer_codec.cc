@@ -1,6 +1,7 @@
 #include "coord/doors/peer_codec.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <memory>
 #include <string>
@@ -8,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "consensus/entry_codec.h"
+#include "consensus/little_endian.h"
 #include "coord/doors/member_codec.h"
 #include "coord/doors/peer_snapshot_codec.h"
 
@@ -19,6 +22,9 @@ using server::PeerMessage;
 
 // Version of the peer protocol that this build speaks.
 constexpr std::int32_t kPeerVersion = 1;
+
+// Of a forwarded entry: its request and its length.
+constexpr std::size_t kForwardedHeaderBytes = 12;
 
 // Unsigned numbers travel bit for bit in an i64.
 std::int64_t Bits(std::uint64_t value) { return static_cast<std::int64_t>(value); }
@@ -33,40 +39,6 @@ idl::EntryId ToWireId(const raft::EntryId& id) {
 }
 
 raft::EntryId FromWireId(const idl::EntryId& wire) { return {Bits(wire.term), Bits(wire.index)}; }
-
-idl::LogEntry ToWireEntry(const raft::Entry& entry) {
-  idl::LogEntry wire;
-  wire.term = Bits(entry.term);
-  wire.index = Bits(entry.index);
-  wire.kind = static_cast<idl::LogEntryKind::type>(entry.kind);
-  wire.chain = Bits(entry.chain);
-  if (entry.data != nullptr) {
-    wire.data = *entry.data;
-  }
-  return wire;
-}
-
-std::optional<raft::Entry> FromWireEntry(idl::LogEntry&& wire) {
-  raft::Entry entry;
-  entry.term = Bits(wire.term);
-  entry.index = Bits(wire.index);
-  entry.chain = Bits(wire.chain);
-  switch (wire.kind) {
-    case idl::LogEntryKind::NOOP:
-      entry.kind = raft::EntryKind::kNoop;
-      return entry;
-    case idl::LogEntryKind::CONFIG:
-      entry.kind = raft::EntryKind::kConfig;
-      break;
-    case idl::LogEntryKind::COMMAND:
-      entry.kind = raft::EntryKind::kCommand;
-      break;
-    default:
-      return std::nullopt;
-  }
-  entry.data = std::make_shared<const std::string>(std::move(wire.data));
-  return entry;
-}
 
 // One overload for each message, in both directions; Fill puts it into the union.
 
@@ -121,10 +93,7 @@ void Fill(idl::PeerMessage& wire, const raft::AppendEntries& m) {
   w.term = Bits(m.term);
   w.prevLogIndex = Bits(m.prevLogIndex);
   w.prevLogTerm = Bits(m.prevLogTerm);
-  w.entries.reserve(m.entries.size());
-  for (const raft::Entry& entry : m.entries) {
-    w.entries.push_back(ToWireEntry(entry));
-  }
+  raft::EncodeEntries(m.entries, &w.entries);
   w.leaderCommit = Bits(m.leaderCommit);
   w.readRound = Bits(m.readRound);
   w.followerIncarnation = Bits(m.followerIncarnation);
@@ -136,13 +105,15 @@ std::optional<PeerMessage> Take(idl::AppendEntries&& w) {
   m.term = Bits(w.term);
   m.prevLogIndex = Bits(w.prevLogIndex);
   m.prevLogTerm = Bits(w.prevLogTerm);
-  m.entries.reserve(w.entries.size());
-  for (idl::LogEntry& entry : w.entries) {
-    std::optional<raft::Entry> read = FromWireEntry(std::move(entry));
-    if (!read) {
+  // The message's bytes stay as long as one of its entries does: none is copied.
+  const auto bytes = std::make_shared<const std::string>(std::move(w.entries));
+  std::string_view rest = *bytes;
+  for (raft::Index index = m.prevLogIndex + 1; !rest.empty(); ++index) {
+    raft::Entry& entry = m.entries.emplace_back();
+    entry.index = index;
+    if (!raft::TakeEntry(bytes, &rest, &entry).empty()) {
       return std::nullopt;
     }
-    m.entries.push_back(std::move(*read));
   }
   m.leaderCommit = Bits(w.leaderCommit);
   m.readRound = Bits(w.readRound);
@@ -217,24 +188,38 @@ void Fill(idl::PeerMessage& wire, const raft::Message& m) {
 
 void Fill(idl::PeerMessage& wire, const server::Forward& m) {
   idl::Forward w;
-  w.entries.reserve(m.entries.size());
+  std::size_t bytes = 0;
   for (const server::ForwardedEntry& entry : m.entries) {
-    idl::ForwardedEntry forwarded;
-    forwarded.requestId = Bits(entry.request_id);
-    forwarded.entry = *entry.entry;
-    w.entries.push_back(std::move(forwarded));
+    bytes += kForwardedHeaderBytes + entry.entry->size();
+  }
+  w.entries.reserve(bytes);
+  for (const server::ForwardedEntry& entry : m.entries) {
+    std::array<char, kForwardedHeaderBytes> header{};
+    raft::PutLittle(header.data(), entry.request_id);
+    raft::PutLittle(header.data() + 8, static_cast<std::uint32_t>(entry.entry->size()));
+    w.entries.append(header.data(), header.size());
+    w.entries.append(*entry.entry);
   }
   wire.__set_forward(std::move(w));
 }
 
-PeerMessage Take(idl::Forward&& w) {
+std::optional<PeerMessage> Take(const idl::Forward& w) {
   server::Forward m;
-  m.entries.reserve(w.entries.size());
-  for (idl::ForwardedEntry& entry : w.entries) {
-    m.entries.push_back(
-        {Bits(entry.requestId), std::make_shared<const std::string>(std::move(entry.entry))});
+  std::string_view rest = w.entries;
+  while (rest.size() >= kForwardedHeaderBytes) {
+    const auto id = raft::GetLittle<std::uint64_t>(rest.data());
+    const auto length = raft::GetLittle<std::uint32_t>(rest.data() + 8);
+    rest.remove_prefix(kForwardedHeaderBytes);
+    if (length > rest.size()) {
+      return std::nullopt;
+    }
+    m.entries.push_back({id, std::make_shared<std::string>(rest.substr(0, length))});
+    rest.remove_prefix(length);
   }
-  return m;
+  if (!rest.empty()) {
+    return std::nullopt;
+  }
+  return PeerMessage(std::move(m));
 }
 
 std::vector<std::int64_t> BitsOf(const std::vector<std::uint64_t>& values) {
@@ -374,7 +359,7 @@ std::optional<PeerMessage> FromWire(idl::PeerMessage&& wire) {
   const auto& is = wire.__isset;
   if (is.appendEntries) return Take(std::move(wire.appendEntries));
   if (is.appendEntriesReply) return Take(wire.appendEntriesReply);
-  if (is.forward) return Take(std::move(wire.forward));
+  if (is.forward) return Take(wire.forward);
   if (is.readIndexRequest) return Take(wire.readIndexRequest);
   if (is.readIndexReply) return Take(wire.readIndexReply);
   if (is.touchBatch) return Take(std::move(wire.touchBatch));

@@ -29,9 +29,9 @@ void Cluster::Apply(MemberId id, const std::vector<Entry>& entries) {
     applying.applied.push_back(entry);
     applying.to_apply = entry.index;
     applying.state = XXH3_64bits_withSeed(&entry.chain, sizeof entry.chain, applying.state);
-    const char* kind = entry.kind == EntryKind::kNoop     ? "no-op"
-                       : entry.kind == EntryKind::kConfig ? "configuration"
-                                                          : entry.data->c_str();
+    const std::string_view kind = entry.kind == EntryKind::kNoop     ? "no-op"
+                                  : entry.kind == EntryKind::kConfig ? "configuration"
+                                                                     : *entry.data;
     Event(fmt::format("{} applies {} {}", id, Name(entry.id()), kind));
     CheckState(id, entry.index);
   }

@@ -257,8 +257,33 @@ TEST(PeerCodec, AnUnknownKindOfEntryRefusesTheMessage) {
   raft::AppendEntries m;
   m.entries.push_back({1, 1, raft::EntryKind::kNoop, 0, nullptr});
   idl::PeerMessage wire = ToWire(raft::Message(m));
-  wire.appendEntries.entries[0].kind = Unknown<idl::LogEntryKind::type>(77);
+  wire.appendEntries.entries[16] = 77;
   EXPECT_FALSE(FromWire(std::move(wire)).has_value());
+}
+
+TEST(PeerCodec, EntriesCutShortRefuseTheMessage) {
+  raft::AppendEntries m;
+  m.entries.push_back(
+      {1, 1, raft::EntryKind::kCommand, 5, std::make_shared<const std::string>("command")});
+  const idl::PeerMessage whole = ToWire(raft::Message(m));
+  for (std::size_t size = 1; size < whole.appendEntries.entries.size(); ++size) {
+    idl::PeerMessage wire = whole;
+    wire.appendEntries.entries.resize(size);
+    EXPECT_FALSE(FromWire(std::move(wire)).has_value()) << size;
+  }
+  EXPECT_TRUE(FromWire(idl::PeerMessage(whole)).has_value());
+}
+
+TEST(PeerCodec, ForwardedEntriesCutShortRefuseTheMessage) {
+  server::Forward m;
+  m.entries.push_back({1, std::make_shared<std::string>("entry")});
+  const idl::PeerMessage whole = ToWire(m);
+  for (std::size_t size = 1; size < whole.forward.entries.size(); ++size) {
+    idl::PeerMessage wire = whole;
+    wire.forward.entries.resize(size);
+    EXPECT_FALSE(FromWire(std::move(wire)).has_value()) << size;
+  }
+  EXPECT_TRUE(FromWire(idl::PeerMessage(whole)).has_value());
 }
 
 TEST(PeerCodec, AnUnknownReasonRefusesTheMessage) {

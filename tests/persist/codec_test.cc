@@ -26,10 +26,18 @@ std::vector<raft::Entry> ThreeEntries() {
 TEST(Codec, KeysSortAsIndicesDo) {
   EXPECT_LT(EntryKey(255), EntryKey(256));
   EXPECT_LT(EntryKey(1), EntryKey(std::uint64_t{1} << 40U));
-  EXPECT_LT(EntryKey(~std::uint64_t{0}), std::string(kIdentityKey));
+  EXPECT_LT(std::string(kIdentityKey), EntryKey(0));
+  EXPECT_LT(std::string(kStartKey), EntryKey(0));
   EXPECT_EQ(ParseEntryKey(EntryKey(0x0102030405060708)), 0x0102030405060708U);
   EXPECT_EQ(ParseEntryKey("e"), 0U);
-  EXPECT_EQ(ParseEntryKey("m/state!!"), 0U);
+  EXPECT_EQ(ParseEntryKey("a/start!!"), 0U);
+  EXPECT_LT(EntryKey(255), StateKey(255));
+  EXPECT_LT(StateKey(255), EntryKey(256));
+  EXPECT_LT(StateKey(~std::uint64_t{0}), std::string(kBehindEntries));
+  EXPECT_EQ(ParseStateKey(StateKey(0)), 0U);
+  EXPECT_EQ(ParseStateKey(StateKey(0x0102030405060708)), 0x0102030405060708U);
+  EXPECT_EQ(ParseStateKey(EntryKey(7)), std::nullopt);
+  EXPECT_EQ(ParseEntryKey(StateKey(7)), 0U);
 }
 
 TEST(Codec, BatchRoundTripKeepsKindsAndEmptyData) {
@@ -68,7 +76,7 @@ TEST(Codec, EveryShorterBatchAndEveryTrailingByteIsNoticed) {
 TEST(Codec, ABatchUnderAnotherKeyIsNoticed) {
   const auto batch = DecodeBatch(9, EncodeBatch(77, ThreeEntries()));
   ASSERT_FALSE(batch);
-  EXPECT_EQ(batch.error(), "entry 9 is missing (found entry 10 in its place)");
+  EXPECT_EQ(batch.error(), "entry 9 does not continue the chain of its predecessors");
 }
 
 TEST(Codec, CutBatchIsTheBatchOfItsFirstEntries) {

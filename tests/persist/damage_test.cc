@@ -197,7 +197,8 @@ TEST_F(Damage, ATornEndOfAnOlderWriteAheadFileIsRefused) {
 TEST_F(Damage, ALostFileIsRefused) {
   ASSERT_NO_FATAL_FAILURE(Fill(160, 1500));
   for (const std::string& name : env_.Files()) {
-    if (name.ends_with("LOCK") || name.ends_with("IDENTITY")) {
+    if (name.ends_with("LOCK") || name.ends_with("IDENTITY") ||
+        name.ends_with(StorageEnv::kSpareName)) {
       continue;
     }
     const auto disk = env_.CrashImage(CrashPolicy::kKeepAll, 0);
@@ -284,7 +285,8 @@ TEST_F(Forged, ABatchWithAWrongByte) {
     wrong[wrong.size() - 10] ^= 1;
     const Error error =
         OpenAfter([&](leveldb::WriteBatch* writes) { writes->Put(EntryKey(index), wrong); });
-    EXPECT_THAT(error.message, HasSubstr("entry " + std::to_string(index) + " has a wrong"));
+    EXPECT_THAT(error.message,
+                HasSubstr("entry " + std::to_string(index) + " does not continue the chain"));
     Forge([&](leveldb::WriteBatch* writes) { writes->Put(EntryKey(index), sound); });
   }
 }
@@ -300,6 +302,21 @@ TEST_F(Forged, ALostEnd) {
   EXPECT_THAT(error.message, HasSubstr("entry 6 of term 1 was the last"));
 }
 
+TEST_F(Forged, ALostState) {
+  const Error error = OpenAfter([](leveldb::WriteBatch* writes) { writes->Delete(StateKey(6)); });
+  EXPECT_THAT(error.message, HasSubstr("ends at entry 6"));
+  EXPECT_THAT(error.message, HasSubstr("entry 5 of term 1 was the last"));
+}
+
+TEST_F(Forged, AStateOfAnotherEnd) {
+  StoredState state;
+  state.hard.currentTerm = 1;
+  state.last = {1, 5};
+  const Error error =
+      OpenAfter([&](leveldb::WriteBatch* writes) { writes->Put(StateKey(6), EncodeState(state)); });
+  EXPECT_THAT(error.message, HasSubstr("of entry 5 is in the place of that of entry 6"));
+}
+
 TEST_F(Forged, AnEntryBehindTheEnd) {
   const raft::Entry seventh = MakeEntry(model_.last_chain(), 1, 7, "never acknowledged");
   const Error error = OpenAfter([&](leveldb::WriteBatch* writes) {
@@ -313,14 +330,16 @@ TEST_F(Forged, AnOlderHardState) {
   state.last = model_.entries.back().id();
   state.last_chain = model_.last_chain();
   const Error error = OpenAfter([&](leveldb::WriteBatch* writes) {
-    writes->Put(std::string(kStateKey), EncodeState(state));  // Term 0, and entries of term 1.
+    writes->Put(StateKey(6), EncodeState(state));  // Term 0, and entries of term 1.
   });
   EXPECT_THAT(error.message, HasSubstr("hard state (term 0) does not fit"));
 }
 
 TEST_F(Forged, NoHardStateOrNoIdentity) {
   EXPECT_THAT(OpenAfter([](leveldb::WriteBatch* writes) {
-                writes->Delete(std::string(kStateKey));
+                for (raft::Index index = 0; index <= 6; ++index) {
+                  writes->Delete(StateKey(index));
+                }
               }).message,
               HasSubstr("holds no hard state"));
   EXPECT_THAT(OpenAfter([](leveldb::WriteBatch* writes) {

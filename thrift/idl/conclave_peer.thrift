@@ -73,25 +73,9 @@ exception PeerError {
   2: string message,
 }
 
-enum LogEntryKind {
-  UNKNOWN = 0,
-  NOOP = 1,
-  CONFIG = 2,
-  COMMAND = 3,
-}
-
 struct EntryId {
   1: i64 term,
   2: i64 index,
-}
-
-struct LogEntry {
-  1: i64 term,
-  2: i64 index,
-  3: LogEntryKind kind,
-  /** Hash over the entry and the chain of the entry before it. */
-  4: i64 chain,
-  5: binary data,
 }
 
 /** Asks for a vote or, with preVote, for the promise of one. Dissertation 3.4 and 9.6. */
@@ -126,8 +110,8 @@ struct AppendEntries {
   1: i64 term,
   2: i64 prevLogIndex,
   3: i64 prevLogTerm,
-  /** Dense in index, starting at prevLogIndex + 1. */
-  4: list<LogEntry> entries,
+  /** Dense in index, starting at prevLogIndex + 1: `entry*` of persist/FORMAT.md, side by side. */
+  4: binary entries,
   5: i64 leaderCommit,
   /** The round of leadership confirmation begun last; echoed. Dissertation 6.4. */
   6: i64 readRound,
@@ -167,17 +151,15 @@ struct TimeoutNow {
   1: i64 term,
 }
 
-/** A client's write on its way from the member that took it to the leader. */
-struct ForwardedEntry {
-  /** Names it in a rejection; unique at the sender over its restarts. */
-  1: i64 requestId,
-  /** The encoded entry (coord/tree/FORMAT.md), not yet stamped with time. */
-  2: binary entry,
-}
-
-/** In the order in which the leader proposes them. */
+/** Clients' writes on their way from the member that took them to the leader. */
 struct Forward {
-  1: list<ForwardedEntry> entries,
+  /**
+   * In the order in which the leader proposes them, side by side, each: an unsigned number of 64
+   * bits that names it in a rejection, unique at the sender over its restarts; the length of the
+   * rest, 32 bits (both little-endian); the encoded entry (coord/tree/FORMAT.md), not yet stamped
+   * with time.
+   */
+  1: binary entries,
 }
 
 enum RejectReason {
