@@ -49,8 +49,11 @@ struct LogWriter::Shared : std::enable_shared_from_this<LogWriter::Shared> {
         links.fatal(result.error().message);
         return;
       }
-      links.core->Post(
-          [self = shared_from_this(), written = std::move(written)] { self->Report(written); });
+      written.written = std::move(batch.append);
+      links.core->Post([self = shared_from_this(),
+                        written = std::make_shared<const Written>(std::move(written))] {
+        self->Report(*written);
+      });
     }
   }
 

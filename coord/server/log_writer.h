@@ -35,6 +35,9 @@ class LogWriter {
     std::uint64_t entries = 0;
     std::uint64_t bytes = 0;
     std::vector<std::function<void()>> durable = {};  // of SubmitOwn
+    // What was written. It ends where it began: entries share memory with those that the core
+    // executor holds, and to let go of them on two threads at once would cost both.
+    std::vector<raft::Entry> written = {};
   };
 
   struct Links {
