@@ -28,7 +28,7 @@ class Run:
         return [name for name in self.settings.targets if not wanted or name in wanted]
 
     def repetitions(self, count=None):
-        return range(1, (count or self.settings.repetitions) + 1)
+        return range(1, (count or self.size.repetitions) + 1)
 
     def missing(self, group, points, targets, count=None):
         """Whether anything of it is still to be measured."""

@@ -121,8 +121,11 @@ class Cluster:
         return min([self.exec_member(number) for number in reversed(self.numbers)])
 
     def start(self):
+        """Until there is a leader and every member serves."""
         self.exec_all()
         self.wait_for_leader()
+        for number in self.numbers:
+            self.wait_until_serving(number)
         return self
 
     def leader(self):

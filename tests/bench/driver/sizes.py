@@ -37,6 +37,12 @@ class Size:
     def with_seconds(self, seconds):
         return dataclasses.replace(self, seconds=seconds)
 
+    def with_repetitions(self, count):
+        """Of everything."""
+        return dataclasses.replace(
+            self, repetitions=count, session_repetitions=count, kills=count, stops=count,
+            starts=count, million_repetitions=count, overload_repetitions=count)
+
 
 FULL = Size(
     repetitions=3, seconds=2.5, lead_in_seconds=0.5, warm_seconds=8.0,

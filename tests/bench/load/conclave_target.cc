@@ -106,6 +106,9 @@ Outcome OutcomeOf(std::int32_t error) {
   if (error == 0) {
     return Outcome::kOk;
   }
+  if (error == calls::kErrorUnknownOutcome) {
+    return Outcome::kUnknown;
+  }
   return error == calls::kErrorOverloaded ? Outcome::kOverloaded : Outcome::kError;
 }
 

@@ -52,7 +52,7 @@ void Figure::OnReady(Connection& connection) {
 void Figure::OnAnswer(Connection& connection, std::uint64_t tag, Outcome outcome) {
   if (tag == kCallTag) {
     outcome_ = outcome;
-    called_ = false;
+    --awaited_;
     return;
   }
   Answered(connection, tag, outcome);
@@ -96,25 +96,34 @@ void Figure::Connect(std::size_t count) {
 
 Outcome Figure::Call(Connection& connection, OpKind kind, std::string_view path,
                      std::string_view value) {
-  called_ = true;
+  ++awaited_;
   engine_.Send(connection, {.kind = kind, .path = path, .value = value, .tag = kCallTag});
+  Await(path);
+  return outcome_;
+}
+
+void Figure::Await(std::string_view path) {
   const std::uint64_t begun_ns = NowNs();
-  while (called_) {
+  while (awaited_ > 0) {
     engine_.Poll(100);
     if (SecondsSince(begun_ns) > kCallSeconds) {
       throw Failure("no answer to a call on " + std::string(path));
     }
   }
-  return outcome_;
 }
 
 void Figure::MakeDirectories(std::uint64_t keys) {
   if (!target_->has_directories()) {
     return;
   }
+  // All at once: one by one the sessions of the other connections could end meanwhile.
   for (std::uint64_t i = 0; i < std::min(keys, kDirectories); ++i) {
-    Call(*connections_.front(), OpKind::kCreate, DirectoryOf(i), "");
+    const std::string path = DirectoryOf(i);
+    ++awaited_;
+    engine_.Send(*connections_.front(),
+                 {.kind = OpKind::kCreate, .path = path, .value = {}, .tag = kCallTag});
   }
+  Await("/b...");
 }
 
 void Figure::HeartbeatAll() {

@@ -111,12 +111,14 @@ class Figure : public Listener {
   std::uint64_t errors_ = 0;
 
  private:
+  void Await(std::string_view path);
+
   const Options options_;
   const std::unique_ptr<Target> target_;
   Engine engine_;
   std::vector<Connection*> connections_;
   std::size_t ready_ = 0;
-  bool called_ = false;  // Call waits
+  std::size_t awaited_ = 0;  // answers to Call and MakeDirectories
   Outcome outcome_ = Outcome::kOk;
 };
 

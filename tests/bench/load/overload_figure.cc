@@ -39,6 +39,8 @@ class Overload final : public Figure {
     } else if (outcome == Outcome::kOverloaded) {
       ++refused_;
       refused_ns_.Add(now_ns - sent_ns);
+    } else if (outcome == Outcome::kUnknown) {
+      ++late_;
     } else {
       ++errors_;
     }
@@ -72,6 +74,7 @@ class Overload final : public Figure {
     json["served"] = served_;
     json["served_per_s"] = static_cast<double>(served_) / interval.seconds();
     json["refused"] = refused_;
+    json["past_deadline"] = late_;
     json["errors"] = errors_;
     json["refused_p99_us"] = refused_ns_.Quantile(0.99) / 1e3;
     json["unloaded_p99_us"] = unloaded_us;
@@ -173,6 +176,7 @@ class Overload final : public Figure {
   std::uint64_t sent_ = 0;
   std::uint64_t served_ = 0;
   std::uint64_t refused_ = 0;
+  std::uint64_t late_ = 0;
   double resident_max_mb_ = 0;
   bool flooding_ = false;
 };

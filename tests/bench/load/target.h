@@ -30,6 +30,7 @@ enum class Outcome : std::uint8_t {
   kOk,
   kError,
   kOverloaded,  // said to be not executed for want of room
+  kUnknown,     // a write whose fate is not known: its deadline has passed
 };
 
 struct Connection {
