@@ -5,6 +5,7 @@ import json
 import pathlib
 import sys
 import tempfile
+import types
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "driver"))
@@ -13,6 +14,9 @@ import report
 from goals import AXES, GOALS
 from groups import GROUPS
 from results import Figure, Results, number, table
+from run import Run
+from servers import Failure
+from sizes import FULL
 
 
 def row(target, repetition, **fields):
@@ -106,6 +110,36 @@ class DriverTest(unittest.TestCase):
         self.assertEqual(set(), {goal.group for goal in GOALS} - set(GROUPS))
         self.assertEqual(set(), set(AXES) - set(GROUPS))
         self.assertEqual(len(GOALS), len({goal.text + goal.group for goal in GOALS}))
+
+    def test_goals_alone_leaves_out_the_points_that_none_is_judged_by(self):
+        for goals, wanted in ((False, True), (True, False)):
+            settings = types.SimpleNamespace(goals=goals, size=FULL, targets={})
+            run = Run(settings, self.results, None)
+            self.assertTrue(run.wants("sets-3", "set-64"))
+            self.assertEqual(wanted, run.wants("sets-3", "set-16"))
+            self.assertEqual(wanted, run.wants("axis-znodes", "set-1000"))
+
+    def test_a_target_that_cannot_be_prepared_leaves_the_others_in_the_group(self):
+        closed = []
+
+        class Cluster:
+            def __init__(self, target):
+                self.target = target
+
+            def close(self):
+                closed.append(self.target)
+
+        def prepare(cluster):
+            if cluster.target != "conclave":
+                raise Failure("no leader")
+
+        settings = types.SimpleNamespace(goals=False, size=FULL, targets={})
+        run = Run(settings, self.results, None)
+        good, bad = Cluster("conclave"), Cluster("etcd")
+        self.assertEqual([good], run.those_prepared("sets-3", [bad, good], prepare))
+        self.assertEqual(["etcd"], closed)
+        self.assertEqual(["sets-3: etcd"], run.given_up)
+        self.assertRaises(RuntimeError, run.those_prepared, "sets-3", [bad], prepare)
 
     def test_numbers_and_tables(self):
         self.assertEqual(["12,346", "12.3", "1.23", "0.012"],

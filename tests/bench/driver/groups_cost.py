@@ -68,7 +68,7 @@ def _held_axis(run, group, held):
     with contextlib.ExitStack() as stack:
         clusters = {}
         for size, (sessions, watches) in held.items():
-            (cluster,) = stack.enter_context(run.prepared(["conclave"], 1))
+            (cluster,) = stack.enter_context(run.prepared(group, ["conclave"], 1))
             stack.enter_context(holding(run, cluster, sessions, watches))
             clusters[size] = cluster
         _in_turn(run, group, clusters)
@@ -93,18 +93,19 @@ def slow_disk(run):
         for milliseconds in run.size.sync_ms:
             points = {f"members-{members}-sync-{milliseconds}ms-set-{o}": run.load("set", o)
                       for o in run.size.slow_loads}
-            if not run.missing("slow-disk", points, targets):
-                continue
-            with contextlib.ExitStack() as stack:
-                clusters = []
-                for target in targets:
-                    cluster = stack.enter_context(run.cluster(target, members))
-                    cluster.environment = {"LD_PRELOAD": str(shim),
-                                           "CONCLAVE_BENCH_SYNC_US": str(milliseconds * 1000)}
-                    clusters.append(cluster.start())
-                    run.fill(cluster, run.size.keys)
-                    run.warm(cluster, run.size.warm_seconds / 2)
-                run.in_turn("slow-disk", clusters, points)
+
+            def prepare(cluster, delay_us=milliseconds * 1000):
+                cluster.environment = {"LD_PRELOAD": str(shim),
+                                       "CONCLAVE_BENCH_SYNC_US": str(delay_us)}
+                cluster.start()
+                run.fill(cluster, run.size.keys)
+                run.warm(cluster, run.size.warm_seconds / 2)
+            if run.missing("slow-disk", points, targets):
+                with contextlib.ExitStack() as stack:
+                    clusters = [stack.enter_context(run.cluster(target, members))
+                                for target in targets]
+                    run.in_turn("slow-disk",
+                                run.those_prepared("slow-disk", clusters, prepare), points)
 
 
 def overload(run):
@@ -114,7 +115,7 @@ def overload(run):
             point = f"members-{members}"
             if run.results.has("overload", point, "conclave", repetition):
                 continue
-            with run.prepared(["conclave"], members) as (cluster,):
+            with run.prepared("overload", ["conclave"], members) as (cluster,):
                 capacity = run.warm_up(cluster, "load", op="set", outstanding=1024,
                                        connections=256, keys=run.size.keys,
                                        seconds=run.size.seconds)

@@ -2,7 +2,7 @@
 
 import signal
 
-from load import Step, wait
+from load import Step, wait, wait_for_quiet
 
 
 def outages(run, group, how, seconds, count):
@@ -22,9 +22,13 @@ def outages(run, group, how, seconds, count):
                     continue
                 cluster.wait_for_leader()
                 leader = cluster.leader()
-                run.loader.measure(
-                    step, cluster, "failover", victim=cluster.processes[leader].pid,
-                    signal=int(how), seconds=seconds[cluster.target] * run.size.outage_factor)
+                wait_for_quiet(run.settings.quiet)
+                found = run.loader.run(
+                    cluster, "failover", victim=cluster.processes[leader].pid, signal=int(how),
+                    seconds=seconds[cluster.target] * run.size.outage_factor)
+                if not found.get("recovered", "failed" in found):
+                    found = {"failed": "no write has succeeded since the signal"}
+                run.loader.record(step, cluster, found)
                 cluster.end_member(leader, signal.SIGKILL)
                 cluster.exec_member(leader)
                 cluster.wait_until_serving(leader)

@@ -26,17 +26,19 @@ def gets(run, group, members):
 
 def fresh_gets(run, group, members):
     """All restarted after the znodes were made: etcd's read buffer remembers bursts of writes."""
-    points = {name: point for name, point in _gets(run).items() if not name.endswith("conns")}
+    points = {name: point for name, point in _gets(run).items()
+              if not name.endswith("conns") and run.wants(group, name)}
     targets = run.targets()
     if not run.missing(group, points, targets):
         return
+
+    def restarted(cluster):
+        run.fill(cluster, run.size.keys)
+        cluster.restart()
+        run.warm_up(cluster, "load", op="get", outstanding=64, keys=run.size.keys,
+                    seconds=run.size.warm_seconds)
     with run.started(targets, members) as clusters:
-        for cluster in clusters:
-            run.fill(cluster, run.size.keys)
-            cluster.restart()
-            run.warm_up(cluster, "load", op="get", outstanding=64, keys=run.size.keys,
-                        seconds=run.size.warm_seconds)
-        run.in_turn(group, clusters, points)
+        run.in_turn(group, run.those_prepared(group, clusters, restarted), points)
 
 
 def mixes(run, group, members):
@@ -56,7 +58,8 @@ def sessions(run, group, members):
         for count in run.size.sessions:
             for target in run.targets():
                 step = Step(group, f"sessions-{count}", repetition)
-                if run.results.has(step.group, step.point, target, step.repetition):
+                if run.results.has(step.group, step.point, target, step.repetition) or \
+                        not run.wants(group, step.point):
                     continue
                 with run.started([target], members) as (cluster,):
                     if target != "conclave":

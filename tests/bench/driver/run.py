@@ -6,7 +6,9 @@ repetition, so that a slow phase of the machine meets all of them.
 
 import contextlib
 
+from goals import GOALS
 from load import Step, say
+from servers import Failure
 
 
 class Run:
@@ -16,6 +18,7 @@ class Run:
         self.settings = settings
         self.results = results
         self.loader = loader
+        self.given_up = []  # "group: target" that could not be prepared
 
     @property
     def size(self):
@@ -35,6 +38,11 @@ class Run:
         return any(not self.results.has(group, point, target, repetition)
                    for point in points for target in targets
                    for repetition in self.repetitions(count))
+
+    def wants(self, group, point):
+        """False: --goals leaves it out, no goal being judged by it."""
+        return not self.settings.goals or any(goal.group == group and goal.point == point
+                                              for goal in GOALS)
 
     def missing_step(self, group, point, target, repetition):
         return not self.results.has(group, point, target, repetition)
@@ -66,20 +74,38 @@ class Run:
                 cluster.start()
             yield clusters
 
+    def those_prepared(self, group, clusters, prepare):
+        """The clusters on which `prepare` has succeeded; the others are told of, and stopped."""
+        left = []
+        for cluster in clusters:
+            try:
+                prepare(cluster)
+                left.append(cluster)
+            except (Failure, RuntimeError) as error:
+                say(f"{group}: without {cluster.target}: {error}")
+                self.given_up.append(f"{group}: {cluster.target}")
+                cluster.close()
+        if not left:
+            raise RuntimeError("no target is left")
+        return left
+
     @contextlib.contextmanager
-    def prepared(self, targets, members):
-        """Clusters of all targets, with the first znodes and warm."""
-        with self.started(targets, members) as clusters:
-            for cluster in clusters:
-                self.fill(cluster, self.size.keys)
-                self.warm(cluster, self.size.warm_seconds)
-            yield clusters
+    def prepared(self, group, targets, members):
+        """Clusters of all targets that can be, with the first znodes and warm."""
+        def prepare(cluster):
+            cluster.start()
+            self.fill(cluster, self.size.keys)
+            self.warm(cluster, self.size.warm_seconds)
+        with contextlib.ExitStack() as stack:
+            clusters = [stack.enter_context(self.cluster(target, members)) for target in targets]
+            yield self.those_prepared(group, clusters, prepare)
 
     def side_by_side(self, group, members, points, *wanted):
         """`points`: name to (figure, options)."""
+        points = {name: point for name, point in points.items() if self.wants(group, name)}
         targets = self.targets(*wanted)
         if self.missing(group, points, targets):
-            with self.prepared(targets, members) as clusters:
+            with self.prepared(group, targets, members) as clusters:
                 self.in_turn(group, clusters, points)
 
     def in_turn(self, group, clusters, points):
