@@ -356,11 +356,17 @@ leveldb::Status FaultEnv::SyncDirectory(const std::string& directory) {
     }
     std::vector<EntryChange> later;
     for (EntryChange& change : pending_) {
-      if (DirectoryOf(change.name()) == directory) {
-        Apply(change, &durable_names_);
-      } else {
+      if (DirectoryOf(change.name()) != directory) {
         later.push_back(std::move(change));
+        continue;
       }
+      if (change.to.empty()) {
+        // Nothing can happen any more to what was in a directory that is gone.
+        std::erase_if(later, [&change](const EntryChange& one) {
+          return DirectoryOf(one.name()) == change.from;
+        });
+      }
+      Apply(change, &durable_names_);
     }
     pending_ = std::move(later);
     ++syncs_;

@@ -31,6 +31,12 @@ void FaultEnv::Apply(const EntryChange& change, Names* names) {
   if (!change.from.empty()) {
     names->erase(change.from);
   }
+  if (change.to.empty()) {
+    const std::string below = change.from + "/";  // a directory takes with it what is in it
+    for (auto at = names->lower_bound(below); at != names->end() && at->first.starts_with(below);) {
+      at = names->erase(at);
+    }
+  }
   if (!change.to.empty()) {
     (*names)[change.to] = change.node;
   }

@@ -218,6 +218,24 @@ TEST(StorageEnv, RunsOverAnInMemoryEnvWithoutADisk) {
   EXPECT_EQ(memory.Content("/1.log"), "abc");
 }
 
+TEST(FaultEnv, ADirectoryOfTheSameNameDoesNotBringBackWhatWasInTheOldOne) {
+  testing::FaultEnv disk;
+  ASSERT_TRUE(disk.CreateDir("/d").ok());
+  ASSERT_TRUE(disk.SyncDirectory("/").ok());
+  std::unique_ptr<DiskFile> file;
+  ASSERT_TRUE(disk.Create("/d/old", &file).ok());
+  ASSERT_TRUE(disk.SyncDirectory("/d").ok());
+  ASSERT_TRUE(disk.RemoveFile("/d/old").ok());
+  ASSERT_TRUE(disk.RemoveDir("/d").ok());
+  ASSERT_TRUE(disk.SyncDirectory("/").ok());
+  ASSERT_TRUE(disk.CreateDir("/d").ok());
+  ASSERT_TRUE(disk.Create("/d/new", &file).ok());
+  ASSERT_TRUE(disk.SyncDirectory("/").ok());
+  ASSERT_TRUE(disk.SyncDirectory("/d").ok());
+  disk.Crash(testing::CrashPolicy::kDropAll, 1);
+  EXPECT_EQ(disk.Files(), std::vector<std::string>{"/d/new"});
+}
+
 TEST(FaultEnv, SameSeedSameBytes) {
   const auto run = [](std::uint64_t seed) {
     FaultEnv disk;
