@@ -174,8 +174,8 @@ void World::FlipBit(MemberId id, bool running) {
 void World::SwapDisk(MemberId id, MemberId other) {
   Member& member = members_.at(id);
   auto image = members_.at(other).env->CrashImage(CrashPolicy::kKeepAll, random_.Next());
-  if (!image->FileExists("/data/IDENTITY")) {
-    return;  // nobody's yet
+  if (lost(other) || !image->FileExists("/data/IDENTITY")) {
+    return;  // nobody's yet, or it may be this member's own
   }
   journal_->Note("member {} is given the disk of member {}", id, other);
   journal_->Count("swapped disks");
