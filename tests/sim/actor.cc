@@ -29,7 +29,7 @@ Actor::Actor(World* world, History* history, std::uint64_t number)
 // --- the connection -----------------------------------------------------------------------------
 
 std::int64_t Actor::LatencyNs() {
-  if (random_.Uniform(0, 999) == 0) {
+  if (!calm_ && random_.Uniform(0, 999) == 0) {
     return static_cast<std::int64_t>(random_.Uniform(1, 400)) * kMs;
   }
   return static_cast<std::int64_t>(random_.Uniform(50'000, 800'000));
@@ -119,6 +119,7 @@ void Actor::ReconnectLater() {
 }
 
 void Actor::UseOnly(std::vector<raft::MemberId> members) {
+  calm_ = true;
   members_ = std::move(members);
   if (std::find(members_.begin(), members_.end(), member_) == members_.end()) {
     Break();

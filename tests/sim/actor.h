@@ -113,6 +113,7 @@ class Actor final : public Workload {
   std::int64_t in_ns_ = 0;
   bool reconnecting_ = false;
 
+  bool calm_ = false;  // faults have ended
   bool stopping_ = false;
   bool opening_ = false;
   tree::Bytes16 nonce_{};

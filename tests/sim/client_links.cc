@@ -134,7 +134,7 @@ ClientTransport::ClientTransport(World* world, ClientExecutor* executor, std::ui
 }
 
 std::int64_t ClientTransport::LatencyNs() {
-  if (random_.Uniform(0, 999) == 0) {
+  if (!calm_ && random_.Uniform(0, 999) == 0) {
     return static_cast<std::int64_t>(random_.Uniform(1, 400)) * kMs;
   }
   return static_cast<std::int64_t>(random_.Uniform(50'000, 800'000));

@@ -90,7 +90,7 @@ class ClientTransport final : public conclave::Transport {
   // Frames to and from the member vanish until then; nobody is told.
   void Silence(raft::MemberId member, std::int64_t until_ns);
 
-  // From now on nothing is lost by chance.
+  // From now on nothing is lost by chance, and no delay has a long tail.
   void Calm() {
     calm_ = true;
     silent_until_.clear();

@@ -278,8 +278,14 @@ std::vector<MemberId> Nemesis::LeaveMajority() {
     healthy.resize(random_.Uniform(least, healthy.size()));
   }
   std::sort(healthy.begin(), healthy.end());
+  // A learner is given a vote at any moment, by a leader that heard from it just now: it stays.
+  const raft::Configuration* const configuration = world_->committed().configuration();
+  const auto learns = [configuration](MemberId id) {
+    const raft::Member* member = configuration == nullptr ? nullptr : configuration->Find(id);
+    return member != nullptr && member->kind == raft::MemberKind::kLearner;
+  };
   for (MemberId id = 1; id <= world_->size(); ++id) {
-    if (std::binary_search(healthy.begin(), healthy.end(), id)) {
+    if (std::binary_search(healthy.begin(), healthy.end(), id) || learns(id)) {
       world_->Start(id);
     } else if (random_.Uniform(0, 1) == 0) {
       world_->Crash(id, CrashPolicy::kDropAll, true);
