@@ -3,7 +3,6 @@
 
 option(CONCLAVE_WERROR "Treat warnings as errors" OFF)
 option(CONCLAVE_COVERAGE "Instrument for gcov" OFF)
-option(CONCLAVE_MUTANTS "Compile in the planted bugs of tests/mutants, chosen at run time" OFF)
 set(CONCLAVE_SANITIZE "" CACHE STRING "Semicolon separated list for -fsanitize=")
 
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
@@ -35,12 +34,8 @@ if(CONCLAVE_COVERAGE)
 endif()
 
 # CONCLAVE_MUTANT(number) in a source of the product (never in a header) is a place where tests/mutants
-# can plant a bug: the constant false, but for the build that exists for that.
-if(CONCLAVE_MUTANTS)
-  set(conclave_mutants "SHELL:-include ${PROJECT_SOURCE_DIR}/tests/mutants/switch.h")
-else()
-  set(conclave_mutants "-DCONCLAVE_MUTANT(number)=false")
-endif()
+# can plant a bug: the constant false, but for the copies of these sources that exist for that.
+set(conclave_mutants "-DCONCLAVE_MUTANT(number)=false")
 
 # conclave_library(NAME SRCS a.cc ... HDRS a.h ... [DEPS targets] [PRIVATE_DEPS targets])
 # A static library with self-contained headers (checked by the target all_verify_interface_header_sets).

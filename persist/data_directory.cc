@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include "persist/readmission.h"
 #include "persist/snapshot_store.h"
 #include "persist/storage_env.h"
 
@@ -159,12 +160,12 @@ tl::expected<void, Error> DataDirectory::InspectDatabase() {
   if (has_database_ || (!identity_ && !has_content)) {
     return {};  // Complete, or a directory whose making was interrupted at the very start.
   }
-  return tl::unexpected(Error{
-      ErrorKind::kDamaged,
-      fmt::format("{} has lost its log: {} of --data_dir={} is missing. Keep the directory for "
-                  "inspection, then empty it and re-admit this member; its old incarnation "
-                  "must not come back.",
-                  path_, has_content ? "the file raft/CURRENT" : "the database raft/", path_)});
+  return tl::unexpected(
+      Error{ErrorKind::kDamaged,
+            fmt::format("{} has lost its log: {} of --data_dir={} is missing. Keep a copy of the "
+                        "directory for a look, then {}; its old incarnation must not come back.",
+                        path_, has_content ? "the file raft/CURRENT" : "the database raft/", path_,
+                        kReadmission)});
 }
 
 tl::expected<void, Error> DataDirectory::WriteIdentity(const Identity& identity) {

@@ -14,6 +14,7 @@
 #include <glog/logging.h>
 
 #include "persist/data_directory.h"
+#include "persist/readmission.h"
 #include "persist/storage_env.h"
 #include "persist/write_ahead.h"
 
@@ -343,11 +344,11 @@ tl::expected<WriteAheadRepair, Error> CheckDatabaseFiles(leveldb::Env* env, Disk
 
 std::string DamageRemedy(const std::string& data_dir) {
   return fmt::format(
-      "Acknowledged entries may be lost, so this member must not go on with --data_dir={}: keep "
+      "Acknowledged entries may be lost, so this member must not go on with --data_dir={}: keep a "
+      "copy of the directory for a look, then {}: the state comes from the others. Never repair "
       "the "
-      "directory for inspection, then empty it and re-admit the member, which fetches the state "
-      "from the others. Never repair the database.",
-      data_dir);
+      "database.",
+      data_dir, kReadmission);
 }
 
 }  // namespace conclave::persist

@@ -7,6 +7,8 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include "persist/readmission.h"
+
 namespace conclave::persist {
 
 namespace {
@@ -54,9 +56,8 @@ tl::expected<Identity, Error> DecodeIdentity(std::string_view text, const std::s
   const tl::unexpected<Error> damaged(
       Error{ErrorKind::kDamaged,
             fmt::format("{} is damaged. If raft/ beside it is sound, remove the file and start "
-                        "again: it is written anew from the database. Otherwise empty the "
-                        "directory and re-admit this member.",
-                        where)});
+                        "again: it is written anew from the database. Otherwise {}.",
+                        where, kReadmission)});
   const std::string_view whole = text;
   if (!text.starts_with(kTitle)) {
     return damaged;
@@ -78,9 +79,8 @@ tl::expected<Identity, Error> DecodeIdentity(std::string_view text, const std::s
     return tl::unexpected(
         Error{ErrorKind::kUnknownFormat,
               fmt::format("{} was written by a later version of Conclave (format {}, this version "
-                          "knows up to {}). Start that version on --data_dir, or empty the "
-                          "directory and re-admit this member.",
-                          where, *format, kDataFormat)});
+                          "knows up to {}). Start that version on --data_dir, or {}.",
+                          where, *format, kDataFormat, kReadmission)});
   }
   const auto member = Number(TakeLine(&text, "member_id"), 10);
   const auto cluster_name = TakeLine(&text, "cluster_name");

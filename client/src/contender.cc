@@ -380,10 +380,8 @@ void Contender::ClaimLock() {
     core_->Unwatch(std::exchange(predecessor_watch_, 0));
   }
   RunMulti(*core_,
-           CONCLAVE_MUTANT(40)
-               ? std::vector<Op>{Op::Set(options_.path, Claim{name_, options_.value}.Encode())}
-               : std::vector<Op>{Op::Check(contender_path_),
-                                 Op::Set(options_.path, Claim{name_, options_.value}.Encode())},
+           {Op::Check(CONCLAVE_MUTANT(40) ? options_.path : contender_path_),
+            Op::Set(options_.path, Claim{name_, options_.value}.Encode())},
            kUnbounded, [self = shared_from_this()](Result<MultiResult> result) {
              self->OnClaimed(std::move(result));
            });

@@ -242,8 +242,8 @@ void Server::Core::OnDigest(raft::MemberId from, const DigestReport& report) {
       ++counters_.digest_mismatches;
       Break(
           fmt::format("the state of this member at index {} differs from that of the majority: "
-                      "stop it, empty its data directory, start it, and: conclave member replace "
-                      "{}",
+                      "stop it, empty its data directory, start it with --join, and re-admit it: "
+                      "conclave member replace {}",
                       report.index, options_.id));
       return;
     case DigestAudit::Verdict::kNoMajority:

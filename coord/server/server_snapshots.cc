@@ -17,8 +17,8 @@ namespace {
 constexpr std::size_t kScrubRowsMax = 256;
 
 constexpr std::string_view kRemedy =
-    "stop this member, empty its --data_dir, start it and re-admit it with `conclave member "
-    "replace`";
+    "stop this member, empty its --data_dir, start it with --join and re-admit it with `conclave "
+    "member replace`";
 
 }  // namespace
 

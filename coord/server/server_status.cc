@@ -179,8 +179,10 @@ std::string Server::Core::ProblemOf(const MemberStatus& member) const {
       *member.kind != raft::MemberKind::kVoter) {
     return fmt::format("it has not come yet: start it with an empty data directory and --join");
   }
-  return fmt::format("no link to it; if its disk is lost or damaged: conclave member replace {}",
-                     member.id);
+  return fmt::format(
+      "no link to it; if its disk is lost or damaged: start it with an empty data directory and "
+      "--join, and: conclave member replace {}",
+      member.id);
 }
 
 }  // namespace conclave::server

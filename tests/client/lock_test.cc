@@ -242,6 +242,21 @@ TEST_F(LockTest, LossByRemovalOfTheContenderIsTold) {
   EXPECT_EQ(*lost, Code::kNoNode);
 }
 
+TEST_F(LockTest, AContenderThatGoesBeforeTheClaimArrivesClaimsNothing) {
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    if (method == "multi") {
+      const auto contender = cluster.tree.upper_bound("/l/");
+      if (contender != cluster.tree.end() && contender->first.starts_with("/l/")) {
+        cluster.ForeignRemove(std::string(contender->first));
+      }
+    }
+    return Fault{};
+  };
+  Lock lock(OpenClient(), "/l");
+  EXPECT_EQ(Acquire(lock).code(), Code::kNoNode);
+  EXPECT_EQ(cluster.tree.at("/l").stat.version, 0) << "the lock has been claimed all the same";
+}
+
 TEST_F(LockTest, ReleaseTellsNoLoss) {
   Lock lock(OpenClient(), "/l");
   auto grant = Acquire(lock);

@@ -190,13 +190,17 @@ TEST_F(Paper, Section3_5_EntriesThatMatchAreNotTruncated) {
 
 TEST_F(Paper, Section3_5_CommitFollowsOnlyAsFarAsTheLogIsVerified) {
   Lead(3);
-  ASSERT_TRUE(cluster_.Propose(1, "unverified"));
-  cluster_.DeliverOne([](const Packet& packet) { return packet.to == 2; });
-  ASSERT_EQ(At(2).last.index, 2U);
-  // A new leader's heartbeat that vouches for entry 1 only: what follows here may not be its.
+  for (const char* data : {"verified", "not verified"}) {
+    ASSERT_TRUE(cluster_.Propose(1, data));
+    cluster_.DeliverOne([](const Packet& packet) { return packet.to == 2; });
+  }
+  ASSERT_EQ(At(2).last.index, 3U);
+  ASSERT_EQ(At(2).commitIndex, 1U);
+  // A new leader's heartbeat that vouches for entry 2 only: what follows here may not be its.
   cluster_.PeerDown(2, 1);
-  cluster_.Inject(3, 2, AppendEntries{2, 1, 1, {}, 2, 0});
-  EXPECT_EQ(At(2).commitIndex, 1U);
+  invented_ = true;
+  cluster_.Inject(3, 2, AppendEntries{2, 2, 1, {}, 3, 0});
+  EXPECT_EQ(At(2).commitIndex, 2U);
 }
 
 TEST_F(Paper, Section3_6_1_NoVoteForALogThatIsBehind) {

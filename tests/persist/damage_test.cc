@@ -15,6 +15,7 @@
 
 #include "persist/codec.h"
 #include "persist/log_store.h"
+#include "persist/readmission.h"
 #include "tests/persist/fault_env.h"
 #include "tests/persist/log_workload.h"
 
@@ -86,7 +87,8 @@ TEST_F(Damage, AFlippedBitAnywhereIsRefusedOrChangesNothing) {
           AnyOf(static_cast<int>(ErrorKind::kDamaged), static_cast<int>(ErrorKind::kUnknownFormat)))
           << name << " bit " << bit << ": " << store.error().message;
       ASSERT_THAT(store.error().message, HasSubstr("/data")) << name << " bit " << bit;
-      ASSERT_THAT(store.error().message, HasSubstr("re-admit")) << name << " bit " << bit;
+      ASSERT_THAT(store.error().message, HasSubstr(std::string(kReadmission)))
+          << name << " bit " << bit;
     }
   }
   for (const char* part : {"MANIFEST", "CURRENT", "IDENTITY", ".log", ".ldb"}) {

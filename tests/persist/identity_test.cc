@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "persist/log_store.h"
+#include "persist/readmission.h"
 #include "tests/persist/fault_env.h"
 #include "tests/persist/log_workload.h"
 
@@ -108,7 +109,8 @@ TEST_F(IdentityTest, AnIdentityWithoutItsDatabaseIsRefused) {
   env_.Erase("/data/raft");
   const Error error = OpenFails(options_);
   EXPECT_EQ(error.kind, ErrorKind::kDamaged);
-  EXPECT_THAT(error.message, AllOf(HasSubstr("lost its log"), HasSubstr("re-admit")));
+  EXPECT_THAT(error.message,
+              AllOf(HasSubstr("lost its log"), HasSubstr(std::string(kReadmission))));
 }
 
 TEST_F(IdentityTest, ADatabaseWithoutCurrentIsNotMadeAnew) {

@@ -365,7 +365,7 @@ TEST(CheckpointTest, ADamagedCheckpointIsRefusedAtStartWithTheRemedy) {
   ASSERT_GT(flipped, 0U);
   const auto error = cluster.Start(2);
   ASSERT_TRUE(error.has_value()) << "it serves from a damaged checkpoint";
-  EXPECT_NE(error->find("re-admit"), std::string::npos) << *error;
+  EXPECT_NE(error->find("--join and re-admit it"), std::string::npos) << *error;
   EXPECT_NE(error->find("/data"), std::string::npos) << *error;
 }
 

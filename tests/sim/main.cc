@@ -104,16 +104,16 @@ struct Flags {
   std::int64_t seconds = 20;
   bool trace = false;
   bool log = false;       // what members log, too
+  bool stop = false;      // at the first failure
   std::string kept;       // a file of seeds that failed once
   bool required = false;  // only say what a campaign must exercise
 };
 
 [[noreturn]] void Usage(const char* why) {
-  fmt::print(
-      stderr,
-      "{}\nconclave-sim --seed N [--seeds COUNT] [--seconds S] [--trace] [--log] [--kept FILE]\n"
-      "conclave-sim --required\n",
-      why);
+  fmt::print(stderr,
+             "{}\nconclave-sim --seed N [--seeds COUNT] [--seconds S] [--trace] [--log] [--stop] "
+             "[--kept FILE]\nconclave-sim --required\n",
+             why);
   std::exit(2);
 }
 
@@ -127,6 +127,10 @@ Flags ParseFlags(int argc, char** argv) {
     }
     if (name == "--log") {
       flags.log = true;
+      continue;
+    }
+    if (name == "--stop") {
+      flags.stop = true;
       continue;
     }
     if (name == "--required") {
@@ -195,6 +199,8 @@ class Campaign {
     }
   }
 
+  [[nodiscard]] bool failed() const { return failures_ != 0; }
+
   int Finish(double real_seconds) {
     const double cpu_seconds = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
     fmt::print(
@@ -254,7 +260,7 @@ int Main(int argc, char** argv) {
       campaign.Run(run);
     }
   }
-  for (std::uint64_t i = 0; i < flags.seeds; ++i) {
+  for (std::uint64_t i = 0; i < flags.seeds && !(flags.stop && campaign.failed()); ++i) {
     campaign.Run({.seed = flags.seed + i, .seconds = flags.seconds, .print = flags.trace});
   }
   const std::chrono::duration<double> real = std::chrono::steady_clock::now() - begun;

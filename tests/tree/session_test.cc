@@ -136,6 +136,16 @@ TEST_F(SessionTest, AnEndedSessionExecutesNothing) {
   EXPECT_EQ(reply.code, Code::kSessionExpired);
   EXPECT_EQ(reply.zxid, 0);
   EXPECT_FALSE(machine.Exists("/x"));
+  const std::int64_t other = machine.Open();
+  machine.Create(other, "/y");
+  const Digest before = Contents();
+  for (const Command& command :
+       {Command(SetData{"/y", "1"}), Command(Delete{"/y"}),
+        Command(
+            Multi{{Op(SetData{"/y", "1"}), Op(Create{"/y/z", "", CreateMode::kPersistent})}})}) {
+    EXPECT_EQ(machine.Call(session, command).code, Code::kSessionExpired);
+    EXPECT_EQ(Contents(), before);
+  }
   const ApplyResult again = machine.Close(session);
   EXPECT_EQ(again.reply.code, Code::kSessionExpired);
   EXPECT_TRUE(again.session_events.empty());

@@ -44,7 +44,7 @@ TEST(HostileTest, RefusesEachKindOfGarbage) {
       {std::string("SSH-2.0-OpenSSH_9.2p1\r\n"), Refusal::kFrameTooLarge},
   };
   TestServer server;
-  const std::size_t before = ResidentBytes();
+  const std::size_t before = PeakResidentBytes();
   for (const auto& [bytes, refusal] : cases) {
     const std::uint64_t count = server.refused(refusal);
     RawClient client(server.address);
@@ -53,8 +53,29 @@ TEST(HostileTest, RefusesEachKindOfGarbage) {
     EXPECT_EQ(server.refused(refusal), count + 1) << RefusalName(refusal);
     EXPECT_TRUE(client.received().empty());
   }
-  EXPECT_LT(ResidentBytes(), before + kMemorySlack);
+  EXPECT_LT(PeakResidentBytes(), before + kMemorySlack);
   EXPECT_EQ(server.state.handled, 0);
+  ExpectServes(server);
+}
+
+// A string says how long it is before it comes: nobody may be made to hold room for what it says.
+TEST(HostileTest, AStringCostsWhatHasArrivedAndNotWhatItDeclares) {
+  const std::string path = "/declared";
+  // A length of 512 MiB instead of the path's own: as 32 bits, and as a variable-length number.
+  std::string binary = GetCall(Protocol::kBinary, 1, path);
+  binary.replace(binary.find(path) - 4, 4, std::string("\x20\x00\x00\x00", 4));
+  std::string compact = GetCall(Protocol::kCompact, 1, path);
+  compact.replace(compact.find(path) - 1, 1, "\x80\x80\x80\x80\x02");
+  TestServer server;
+  const std::size_t before = PeakResidentBytes();
+  for (const std::string& call : {binary, compact}) {
+    RawClient client(server.address);
+    client.Write(Framed(call));
+    EXPECT_TRUE(AwaitEnd(server, client));
+  }
+  EXPECT_EQ(server.refused(Refusal::kMalformed), 2U);
+  EXPECT_EQ(server.state.handled, 0);
+  EXPECT_LT(PeakResidentBytes(), before + kMemorySlack);
   ExpectServes(server);
 }
 

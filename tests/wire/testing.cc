@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <glog/logging.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <thrift/TApplicationException.h>
 #include <unistd.h>
@@ -196,6 +197,12 @@ std::size_t ResidentBytes() {
   std::size_t resident = 0;
   statm >> total >> resident;
   return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+std::size_t PeakResidentBytes() {
+  rusage usage{};
+  CHECK_EQ(getrusage(RUSAGE_SELF, &usage), 0);
+  return static_cast<std::size_t>(usage.ru_maxrss) << 10U;
 }
 
 std::size_t ThreadCount() {

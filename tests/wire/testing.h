@@ -92,6 +92,9 @@ struct TestServer {
 /// Resident bytes of this process.
 std::size_t ResidentBytes();
 
+/// The most resident bytes that this process has had, or the one that started it.
+std::size_t PeakResidentBytes();
+
 /// What a test may allocate besides what it measures: far below what hostile bytes declare.
 #ifdef __SANITIZE_ADDRESS__
 constexpr std::size_t kMemorySlack = 1U << 30;  // freed memory stays in quarantine
