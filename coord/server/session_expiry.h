@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <absl/container/btree_map.h>
+
 namespace conclave::server {
 
 // Thread: core executor only. Owns no clock: every call is given the time.
@@ -71,7 +73,7 @@ class SessionExpiry {
   bool unread_ = false;              // nobody was reported for a pause before the last look
   std::int64_t last_due_ns_ = 0;     // when Due was last called
   std::int64_t quorum_held_ns_ = 0;  // begin of the last completed quorum round
-  std::map<std::int64_t, Session> sessions_;
+  absl::btree_map<std::int64_t, Session> sessions_;
   // Bucket number -> sessions to look at then. A touch does not move a session: it is looked at in
   // its old bucket and moved on, so a heartbeat costs one lookup.
   std::map<std::int64_t, std::vector<std::int64_t>> buckets_;

@@ -1,6 +1,7 @@
 #include "coord/server/session_touch.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace conclave::server {
 namespace {
@@ -12,21 +13,31 @@ constexpr std::size_t kSentMax = 64;
 }  // namespace
 
 void SessionTouch::Touched(std::int64_t session, std::int64_t now_ns) {
-  sessions_[session].touched_ns = now_ns;
-  fresh_.insert(session);
+  Session& state = sessions_[session];
+  state.touched_ns = now_ns;
+  if (!std::exchange(state.fresh, true)) {
+    fresh_.push_back(session);
+  }
 }
 
 std::optional<SessionTouch::Batch> SessionTouch::TakeBatch() {
-  if (fresh_.empty()) {
+  std::vector<std::int64_t> fresh = std::exchange(fresh_, {});
+  std::sort(fresh.begin(), fresh.end());
+  Batch batch{.id = next_batch_, .sessions = {}};
+  Sent sent{.id = next_batch_, .touches = {}};
+  batch.sessions.reserve(fresh.size());
+  sent.touches.reserve(fresh.size());
+  for (const std::int64_t session : fresh) {
+    auto state = sessions_.find(session);
+    if (state != sessions_.end() && std::exchange(state->second.fresh, false)) {
+      batch.sessions.push_back(session);
+      sent.touches.emplace_back(session, state->second.touched_ns);
+    }
+  }
+  if (batch.sessions.empty()) {
     return std::nullopt;
   }
-  Batch batch{.id = next_batch_++, .sessions = {fresh_.begin(), fresh_.end()}};
-  Sent sent{.id = batch.id, .touches = {}};
-  sent.touches.reserve(batch.sessions.size());
-  for (const std::int64_t session : batch.sessions) {
-    sent.touches.emplace_back(session, sessions_[session].touched_ns);
-  }
-  fresh_.clear();
+  ++next_batch_;
   sent_.push_back(std::move(sent));
   if (sent_.size() > kSentMax) {
     sent_.pop_front();
@@ -43,8 +54,7 @@ void SessionTouch::Confirmed(std::uint64_t batch, const std::vector<std::int64_t
   for (const auto& [session, touched_ns] : it->touches) {
     auto state = sessions_.find(session);
     if (state != sessions_.end() && !std::binary_search(over.begin(), over.end(), session)) {
-      state->second.confirmed_ns =
-          std::max(state->second.confirmed_ns.value_or(touched_ns), touched_ns);
+      state->second.confirmed_ns = std::max(state->second.confirmed_ns, touched_ns);
     }
   }
   sent_.erase(it);
@@ -53,8 +63,9 @@ void SessionTouch::Confirmed(std::uint64_t batch, const std::vector<std::int64_t
 void SessionTouch::Requeue() {
   for (const Sent& sent : sent_) {
     for (const auto& [session, touched_ns] : sent.touches) {
-      if (sessions_.contains(session)) {
-        fresh_.insert(session);
+      auto state = sessions_.find(session);
+      if (state != sessions_.end() && !std::exchange(state->second.fresh, true)) {
+        fresh_.push_back(session);
       }
     }
   }
@@ -63,13 +74,13 @@ void SessionTouch::Requeue() {
 
 std::optional<std::int64_t> SessionTouch::ConfirmedAt(std::int64_t session) const {
   auto it = sessions_.find(session);
-  return it == sessions_.end() ? std::nullopt : it->second.confirmed_ns;
+  if (it == sessions_.end() || it->second.confirmed_ns == kNever) {
+    return std::nullopt;
+  }
+  return it->second.confirmed_ns;
 }
 
-void SessionTouch::Forget(std::int64_t session) {
-  sessions_.erase(session);
-  fresh_.erase(session);
-}
+void SessionTouch::Forget(std::int64_t session) { sessions_.erase(session); }
 
 void SessionTouch::Keep(const std::function<bool(std::int64_t session)>& alive) {
   std::vector<std::int64_t> over;

@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
+#include <limits>
 #include <optional>
-#include <set>
 #include <utility>
 #include <vector>
+
+#include <absl/container/btree_map.h>
 
 namespace conclave::server {
 
@@ -43,9 +44,12 @@ class SessionTouch {
   void Keep(const std::function<bool(std::int64_t session)>& alive);
 
  private:
+  static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::min();
+
   struct Session {
     std::int64_t touched_ns = 0;
-    std::optional<std::int64_t> confirmed_ns;
+    std::int64_t confirmed_ns = kNever;
+    bool fresh = false;  // touched since the last batch; then it is in fresh_
   };
 
   struct Sent {
@@ -54,9 +58,10 @@ class SessionTouch {
   };
 
   std::uint64_t next_batch_ = 1;
-  std::map<std::int64_t, Session> sessions_;
-  std::set<std::int64_t> fresh_;  // touched since the last batch
-  std::deque<Sent> sent_;         // not yet confirmed, by id
+  absl::btree_map<std::int64_t, Session> sessions_;
+  // In the order of the touches; may hold, besides, sessions that are over.
+  std::vector<std::int64_t> fresh_;
+  std::deque<Sent> sent_;  // not yet confirmed, by id
 };
 
 }  // namespace conclave::server
