@@ -73,25 +73,6 @@ tl::expected<tree::WatchMode, BadRequest> WatchModeFromWire(idl::WatchMode::type
   return static_cast<tree::WatchMode>(mode);
 }
 
-idl::Change ChangeToWire(const tree::Event& event) {
-  idl::Change wire;
-  wire.type = static_cast<idl::EventType::type>(event.type);
-  wire.path = std::string(event.path());
-  wire.zxid = event.cursor.zxid;
-  wire.ordinal = event.cursor.ordinal;
-  const bool value =
-      event.with_value && event.change != nullptr &&
-      (event.type == tree::EventType::kCreated || event.type == tree::EventType::kDataChanged);
-  wire.hasValue = value;
-  if (value) {
-    wire.__set_stat(StatToWire(event.change->stat));
-    if (event.change->value->has_data()) {
-      wire.__set_data(std::string(event.change->value->data()));
-    }
-  }
-  return wire;
-}
-
 idl::OpResult OpResultToWire(const tree::OpResult& result) {
   idl::OpResult wire;
   wire.code = static_cast<idl::ErrorCode::type>(result.code);
@@ -249,6 +230,25 @@ idl::Stat StatToWire(const tree::Stat& stat) {
   return wire;
 }
 
+idl::Change ChangeToWire(const tree::Event& event) {
+  idl::Change wire;
+  wire.type = static_cast<idl::EventType::type>(event.type);
+  wire.path = std::string(event.path());
+  wire.zxid = event.cursor.zxid;
+  wire.ordinal = event.cursor.ordinal;
+  const bool value =
+      event.with_value && event.change != nullptr &&
+      (event.type == tree::EventType::kCreated || event.type == tree::EventType::kDataChanged);
+  wire.hasValue = value;
+  if (value) {
+    wire.__set_stat(StatToWire(event.change->stat));
+    if (event.change->value->has_data()) {
+      wire.__set_data(std::string(event.change->value->data()));
+    }
+  }
+  return wire;
+}
+
 idl::Head HeadToWire(const server::ReplyHead& head) {
   idl::Head wire;
   wire.zxid = head.zxid;
@@ -256,15 +256,7 @@ idl::Head HeadToWire(const server::ReplyHead& head) {
     wire.clusterId = ClusterIdBytes(head.cluster);
   }
   wire.memberId = static_cast<std::int64_t>(head.member);
-  if (!head.events.empty()) {
-    wire.__isset.events = true;
-    wire.events.reserve(head.events.size());
-    for (const tree::Event& event : head.events) {
-      idl::Event& told = wire.events.emplace_back();
-      told.watchIds = event.watch_ids;
-      told.change = ChangeToWire(event);
-    }
-  }
+  wire.__isset.events = !head.events.empty();
   if (head.cursor) {
     wire.__set_cursor(CursorToWire(*head.cursor));
   }

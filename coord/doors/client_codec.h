@@ -42,7 +42,9 @@ using BadRequest = std::string;
 [[nodiscard]] idl::v1::Cursor CursorToWire(const tree::Cursor& cursor);
 
 [[nodiscard]] idl::v1::Stat StatToWire(const tree::Stat& stat);
+/// Says that there are events, but does not hold them: they are written by an EventEncoder::List.
 [[nodiscard]] idl::v1::Head HeadToWire(const server::ReplyHead& head);
+[[nodiscard]] idl::v1::Change ChangeToWire(const tree::Event& event);
 [[nodiscard]] idl::v1::MultiResult MultiToWire(const tree::Reply& reply);
 [[nodiscard]] idl::v1::CoordError ErrorToWire(const server::ReplyHead& head,
                                               const server::Failure& failure);

@@ -1,6 +1,7 @@
 #include "coord/doors/client_door.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <utility>
 #include <variant>
@@ -10,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "coord/doors/client_codec.h"
+#include "coord/doors/event_encoder.h"
 #include "coord/doors/member_codec.h"
 #include "coord/doors/peer_codec.h"
 
@@ -41,18 +43,58 @@ std::int32_t Clamp32(std::int64_t value) {
   return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, INT32_MIN, INT32_MAX));
 }
 
+// Answers on their way from the core's loop to that of their connections: those of one turn travel
+// together, so that telling thousands does not wake a thread thousands of times.
+//
+// Thread: the core loop's.
+class Outbound final : public std::enable_shared_from_this<Outbound> {
+ public:
+  using Task = wire::Scheduler::Task;
+
+  Outbound(wire::Scheduler* core, wire::Scheduler* io) : core_(core), io_(io) {}
+
+  // Runs `task` on the connections' loop, after those sent before it.
+  void Send(Task task) {
+    tasks_.push_back(std::move(task));
+    if (tasks_.size() == 1) {
+      core_->Post([self = shared_from_this()] { self->Flush(); });
+    }
+  }
+
+ private:
+  void Flush() {
+    auto tasks = std::make_shared<std::vector<Task>>(std::exchange(tasks_, {}));
+    io_->Post([tasks = std::move(tasks)] {
+      for (Task& task : *tasks) {
+        task();
+        task = nullptr;  // what it owns goes now, not when the others have run
+      }
+    });
+  }
+
+  wire::Scheduler* const core_;
+  wire::Scheduler* const io_;
+  std::vector<Task> tasks_;
+};
+
 // Everything that a service's tasks need after the service itself is gone.
 struct Shared {
   const std::unique_ptr<server::Server>* server;
   wire::Scheduler* core;
   wire::Scheduler* io;
+  std::shared_ptr<Outbound> outbound;    // to the loop `io`
+  std::shared_ptr<EventEncoder> events;  // of that loop
   ClientDoorOptions options;
 };
 
-// The handler of one connection.
+// The handler of all connections of a loop: generated processors are large, and making one for
+// each connection would be most of what an idle one costs.
 class Handler final : public idl::OperatorCobSvIf {
  public:
-  Handler(Shared shared, wire::Caller& caller) : shared_(std::move(shared)), caller_(caller) {}
+  explicit Handler(Shared shared) : shared_(std::move(shared)) {}
+
+  // Whose the call is that is dispatched next. Read by its method only, not by what follows it.
+  void SetCaller(const wire::Caller& caller) { caller_ = &caller; }
 
   void openSession(Return<idl::OpenResult> done, Throw raise,
                    const idl::OpenRequest& request) override {
@@ -64,7 +106,7 @@ class Handler final : public idl::OperatorCobSvIf {
     server::OpenSessionRequest open;
     open.timeout_ms = request.timeoutMs;
     open.nonce = *nonce;
-    open.identity = caller_.address();
+    open.identity = caller_->address();
     ToCore([open = std::move(open), back = Back<server::OpenSessionReply, idl::OpenResult>(
                                         std::move(done), std::move(raise),
                                         [](server::OpenSessionReply reply, idl::OpenResult& wire) {
@@ -386,8 +428,11 @@ class Handler final : public idl::OperatorCobSvIf {
   // connection's loop.
   template <typename Reply, typename Wire, typename Fill>
   server::Callback<Reply> Back(Return<Wire> done, Throw raise, Fill fill) const {
-    auto finish = [done = std::move(done), raise = std::move(raise), fill = std::move(fill)](
-                      const server::ReplyHead& head, server::Answer<Reply> answer) {
+    auto finish = [done = std::move(done), raise = std::move(raise), fill = std::move(fill),
+                   encoder = shared_.events](const server::ReplyHead& head,
+                                             server::Answer<Reply> answer) {
+      const EventEncoder::List events(*encoder, head.events);
+      const wire::ListSplice splice(head.events.empty() ? nullptr : &events);
       if (!answer) {
         ThrowError(raise, ErrorToWire(head, answer.error()));
         return;
@@ -400,17 +445,17 @@ class Handler final : public idl::OperatorCobSvIf {
     if (shared_.io == shared_.core) {
       return finish;
     }
-    return [io = shared_.io, finish = std::move(finish)](server::ReplyHead head,
-                                                         server::Answer<Reply> answer) mutable {
-      io->Post([finish = std::move(finish), head = std::move(head),
-                answer = std::move(answer)]() mutable { finish(head, std::move(answer)); });
+    return [outbound = shared_.outbound, finish = std::move(finish)](
+               server::ReplyHead head, server::Answer<Reply> answer) mutable {
+      outbound->Send([finish = std::move(finish), head = std::move(head),
+                      answer = std::move(answer)]() mutable { finish(head, std::move(answer)); });
     };
   }
 
   template <typename Next>
   void WithCaller(const idl::Ctx& ctx, const Throw& raise, Next next) {
-    const std::int64_t waited_ms = (shared_.io->NowNs() - caller_.received_ns()) / kNsPerMs;
-    auto caller = CallerFromWire(ctx, caller_.address(), waited_ms);
+    const std::int64_t waited_ms = (shared_.io->NowNs() - caller_->received_ns()) / kNsPerMs;
+    auto caller = CallerFromWire(ctx, caller_->address(), waited_ms);
     if (!caller) {
       RefuseRequest(raise, caller.error());
       return;
@@ -467,7 +512,7 @@ class Handler final : public idl::OperatorCobSvIf {
       RefuseRequest(raise, command.error());
       return;
     }
-    ToCore([identity = caller_.address(), command = std::move(*command), timeout_ms,
+    ToCore([identity = caller_->address(), command = std::move(*command), timeout_ms,
             back = Back<server::MemberReply, Wire>(std::move(done), raise, std::move(fill))](
                server::Server& server) mutable {
       server.ChangeMembers(std::move(identity), std::move(command), timeout_ms, std::move(back));
@@ -494,21 +539,47 @@ class Handler final : public idl::OperatorCobSvIf {
   }
 
   const Shared shared_;
-  wire::Caller& caller_;
+  const wire::Caller* caller_ = nullptr;
+};
+
+// The generated code around the handler.
+struct Common {
+  explicit Common(Shared shared)
+      : handler(std::make_shared<Handler>(std::move(shared))),
+        processor(std::make_unique<idl::OperatorAsyncProcessor>(handler)) {}
+
+  const std::shared_ptr<Handler> handler;
+  const std::unique_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor;
+};
+
+class ConnectionProcessor final : public apache::thrift::async::TAsyncDispatchProcessor {
+ public:
+  ConnectionProcessor(std::shared_ptr<Common> common, const wire::Caller& caller)
+      : common_(std::move(common)), caller_(caller) {}
+
+  void dispatchCall(std::function<void(bool ok)> done, apache::thrift::protocol::TProtocol* in,
+                    apache::thrift::protocol::TProtocol* out, const std::string& method,
+                    std::int32_t seqid) override {
+    common_->handler->SetCaller(caller_);
+    common_->processor->dispatchCall(std::move(done), in, out, method, seqid);
+  }
+
+ private:
+  const std::shared_ptr<Common> common_;
+  const wire::Caller& caller_;
 };
 
 class ClientService final : public wire::Service {
  public:
-  ClientService(Shared shared, wire::Caller& caller)
-      : processor_(std::make_shared<idl::OperatorAsyncProcessor>(
-            std::make_shared<Handler>(std::move(shared), caller))) {}
+  ClientService(std::shared_ptr<Common> common, const wire::Caller& caller)
+      : processor_(std::make_shared<ConnectionProcessor>(std::move(common), caller)) {}
 
   std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor() override {
     return processor_;
   }
 
  private:
-  std::shared_ptr<idl::OperatorAsyncProcessor> processor_;
+  std::shared_ptr<ConnectionProcessor> processor_;
 };
 
 }  // namespace
@@ -518,8 +589,11 @@ ClientDoor::ClientDoor(const std::unique_ptr<server::Server>* server, wire::Sche
     : server_(server), core_(core), options_(std::move(options)) {}
 
 wire::ServiceFactory ClientDoor::FactoryFor(wire::Scheduler* io) const {
-  return [shared = Shared{server_, core_, io, options_}](wire::Caller& caller) {
-    return std::make_unique<ClientService>(shared, caller);
+  auto common =
+      std::make_shared<Common>(Shared{server_, core_, io, std::make_shared<Outbound>(core_, io),
+                                      std::make_shared<EventEncoder>(), options_});
+  return [common = std::move(common)](wire::Caller& caller) {
+    return std::make_unique<ClientService>(common, caller);
   };
 }
 

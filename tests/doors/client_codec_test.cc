@@ -3,9 +3,14 @@
 
 #include "coord/doors/client_codec.h"
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <gtest/gtest.h>
+
+#include "coord/doors/event_encoder.h"
+#include "thrift/wire/protocol.h"
 
 namespace conclave::doors {
 namespace {
@@ -152,6 +157,25 @@ tree::Event EventOf(tree::ChangeType type, std::optional<std::string_view> data,
   return event;
 }
 
+// As a client reads it.
+idl::Head Sent(const server::ReplyHead& head, EventEncoder& encoder, wire::Protocol which) {
+  wire::MessageWriter writer;
+  const EventEncoder::List events(encoder, head.events);
+  {
+    const wire::ListSplice splice(head.events.empty() ? nullptr : &events);
+    HeadToWire(head).write(&writer.Begin(which));
+  }
+  wire::MessageReader reader(10'000);
+  idl::Head read;
+  read.read(&reader.Begin(writer.bytes(), which));
+  return read;
+}
+
+idl::Head Sent(const server::ReplyHead& head) {
+  EventEncoder encoder;
+  return Sent(head, encoder, wire::Protocol::kBinary);
+}
+
 TEST(ClientCodec, HeadCarriesEventsWithTheValueThatWasAskedFor) {
   server::ReplyHead head;
   head.member = 2;
@@ -164,7 +188,7 @@ TEST(ClientCodec, HeadCarriesEventsWithTheValueThatWasAskedFor) {
                  EventOf(tree::ChangeType::kDataChanged, std::nullopt, true),
                  EventOf(tree::ChangeType::kDataChanged, "v", false),
                  EventOf(tree::ChangeType::kDeleted, "v", true)};
-  const idl::Head wire = HeadToWire(head);
+  const idl::Head wire = Sent(head);
   EXPECT_EQ(wire.memberId, 2);
   EXPECT_EQ(wire.zxid, 12);
   EXPECT_EQ(wire.clusterId, std::string(16, '\1'));
@@ -194,13 +218,57 @@ TEST(ClientCodec, ChildEventsNameTheParent) {
   event.trigger = tree::Trigger::kParent;
   server::ReplyHead head;
   head.events = {event};
-  const idl::Head wire = HeadToWire(head);
+  const idl::Head wire = Sent(head);
   EXPECT_EQ(wire.events[0].change.path, "/dir");
   EXPECT_FALSE(wire.events[0].change.hasValue);
 }
 
+TEST(ClientCodec, AChangeIsEncodedOnceForAllThatAreToldOfIt) {
+  for (const wire::Protocol which : {wire::Protocol::kBinary, wire::Protocol::kCompact}) {
+    EventEncoder encoder;
+    tree::Event event = EventOf(tree::ChangeType::kDataChanged, "value", true);
+    for (std::int64_t session = 1; session <= 100; ++session) {
+      server::ReplyHead head;
+      head.zxid = 1000 + session;
+      event.watch_ids = {session, session + 1};
+      head.events = {event};
+      const idl::Head wire = Sent(head, encoder, which);
+      ASSERT_EQ(wire.zxid, 1000 + session);
+      ASSERT_EQ(wire.events.size(), 1U);
+      ASSERT_EQ(wire.events[0].watchIds, event.watch_ids);
+      ASSERT_EQ(wire.events[0].change, ChangeToWire(event));
+    }
+    EXPECT_EQ(encoder.encoded(), 1U);
+    // Who did not ask for the value does not get it, and another change is another one.
+    server::ReplyHead head;
+    event.with_value = false;
+    head.events = {event, EventOf(tree::ChangeType::kDeleted, "value", true)};
+    const idl::Head wire = Sent(head, encoder, which);
+    ASSERT_EQ(wire.events.size(), 2U);
+    EXPECT_FALSE(wire.events[0].change.hasValue);
+    EXPECT_EQ(wire.events[1].change.type, idl::EventType::DELETED);
+    EXPECT_EQ(encoder.encoded(), 3U);
+  }
+}
+
+TEST(ClientCodec, AnEventWithoutItsChangeIsToldByItsPath) {
+  tree::Event event;
+  event.type = tree::EventType::kDeleted;
+  event.cursor = {9, 0};
+  event.watch_ids = {4};
+  server::ReplyHead head;
+  for (const char* path : {"/gone", "/too"}) {
+    event.watched_path = std::make_shared<const std::string>(path);
+    head.events.push_back(event);
+  }
+  const idl::Head wire = Sent(head);
+  ASSERT_EQ(wire.events.size(), 2U);
+  EXPECT_EQ(wire.events[0].change.path, "/gone");
+  EXPECT_EQ(wire.events[1].change.path, "/too");
+}
+
 TEST(ClientCodec, AnEmptyHeadClaimsNothing) {
-  const idl::Head wire = HeadToWire({});
+  const idl::Head wire = Sent({});
   EXPECT_FALSE(wire.__isset.events);
   EXPECT_FALSE(wire.__isset.cursor);
   EXPECT_FALSE(wire.__isset.confirmedAgeMs);

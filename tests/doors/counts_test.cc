@@ -73,6 +73,9 @@ constexpr int kWrites = 20'000;
 // of the log, the znode's new value, the reply. A change that needs more says why in its commit.
 constexpr double kAllocationsPerSetMax = 75;
 
+// What telling one session of an event may cost, once it is matched: the answer to its poll.
+constexpr double kAllocationsPerEventMax = 20;
+
 std::string TemporaryDirectory() {
   std::string name = (std::filesystem::temp_directory_path() / "conclave-counts-XXXXXX").string();
   EXPECT_NE(mkdtemp(name.data()), nullptr);
@@ -260,12 +263,88 @@ class Writer {
   std::function<void()> done_;
 };
 
+// One connection with one session that watches a znode and has a poll parked.
+class Watcher {
+ public:
+  Watcher(wire::EventLoop* loop, wire::Resolver* resolver, wire::SocketAddress to)
+      : channel_(*loop,
+                 [loop, resolver, to](wire::FrameStream::Callbacks callbacks) {
+                   wire::TcpStreamOptions options;
+                   options.to = {to.HostText(), to.port()};
+                   return wire::DialTcp(*loop, *resolver, options, std::move(callbacks));
+                 },
+                 {}) {}
+
+  // `armed` once the poll is on its way, `told` once it has brought an event.
+  void Open(int number, const std::string& path, std::function<void()> armed,
+            std::function<void()> told) {
+    told_ = std::move(told);
+    channel_.Open();
+    idl::OpenRequest open;
+    open.nonce = std::string(12, 'w') + std::to_string(1'000 + number);
+    open.timeoutMs = 60'000;
+    idl::Coord_openSession_pargs args;
+    args.request = &open;
+    wire::Invoke<idl::Coord_openSession_presult, idl::OpenResult, idl::CoordError>(
+        channel_, {.method = "openSession"}, args,
+        [this, path, armed = std::move(armed)](
+            const wire::CallResult<idl::OpenResult, idl::CoordError>& opened) {
+          ASSERT_TRUE(opened.has_value());
+          ctx_.session = opened->session;
+          ctx_.secret = opened->secret;
+          Watch(path, armed);
+        });
+  }
+
+ private:
+  void Watch(const std::string& path, const std::function<void()>& armed) {
+    idl::AddWatchRequest add;
+    add.watch.watchId = 1;
+    add.watch.path = path;
+    add.watch.mode = idl::WatchMode::PERSISTENT;
+    add.watch.withValue = true;
+    idl::Coord_addWatch_pargs args;
+    args.ctx = &ctx_;
+    args.request = &add;
+    wire::Invoke<idl::Coord_addWatch_presult, idl::AddWatchResult, idl::CoordError>(
+        channel_, {.method = "addWatch"}, args,
+        [this, armed](const wire::CallResult<idl::AddWatchResult, idl::CoordError>& added) {
+          ASSERT_TRUE(added.has_value());
+          Park(added->head.cursor);
+          armed();
+        });
+  }
+
+  void Park(const idl::Cursor& cursor) {
+    idl::PollRequest poll;
+    poll.cursor = cursor;
+    poll.waitMs = 60'000;
+    idl::Coord_poll_pargs args;
+    args.ctx = &ctx_;
+    args.request = &poll;
+    wire::Invoke<idl::Coord_poll_presult, idl::PollResult, idl::CoordError>(
+        channel_, {.method = "poll"}, args,
+        [this](const wire::CallResult<idl::PollResult, idl::CoordError>& polled) {
+          ASSERT_TRUE(polled.has_value());
+          ASSERT_EQ(polled->head.events.size(), 1U);
+          EXPECT_EQ(polled->head.events[0].watchIds, std::vector<std::int64_t>{1});
+          EXPECT_EQ(polled->head.events[0].change.data, std::string(100, 'x'));
+          told_();
+        });
+  }
+
+  wire::Channel channel_;
+  idl::Ctx ctx_;
+  std::function<void()> told_;
+};
+
 class CountsTest : public ::testing::Test {
  protected:
-  // Runs `start` on the clients' loop; it gets a callback to call kConnections times.
-  void OnClients(const std::function<void(std::function<void()>)>& start) {
+  // Runs `start` on the clients' loop; it gets a callback to call `times`.
+  void OnClients(const std::function<void(std::function<void()>)>& start,
+                 int times = kConnections) {
     std::promise<void> all;
-    int left = kConnections;
+    int left = times;
     clients_.loop().Post([&] {
       start([&] {
         if (--left == 0) {
@@ -279,6 +358,7 @@ class CountsTest : public ::testing::Test {
   void TearDown() override {
     clients_.Await([this] {
       writers_.clear();
+      watchers_.clear();
       resolver_.reset();
     });
   }
@@ -287,6 +367,7 @@ class CountsTest : public ::testing::Test {
   wire::LoopThread clients_{"clients"};
   std::unique_ptr<wire::SystemResolver> resolver_;
   std::vector<std::unique_ptr<Writer>> writers_;
+  std::vector<std::unique_ptr<Watcher>> watchers_;
 };
 
 TEST_F(CountsTest, ManyWritesShareASyncAndASendAndCostFewAllocations) {
@@ -328,6 +409,46 @@ TEST_F(CountsTest, ManyWritesShareASyncAndASendAndCostFewAllocations) {
   EXPECT_LE(syncs, 0.1);
   EXPECT_LE(sends, 0.2);
   EXPECT_LE(allocated, kAllocationsPerSetMax);
+}
+
+TEST_F(CountsTest, AnEventCostsASendForEachWatcherAndFewAllocations) {
+  constexpr int kWatchers = 200;
+  OnClients(
+      [&](const std::function<void()>& done) {
+        resolver_ = std::make_unique<wire::SystemResolver>(clients_.loop());
+        writers_.push_back(
+            std::make_unique<Writer>(&clients_.loop(), resolver_.get(), member_.address()));
+        writers_.back()->Open(0, done);
+      },
+      1);
+  std::promise<void> all_told;
+  int told = 0;
+  OnClients(
+      [&](const std::function<void()>& armed) {
+        for (int i = 0; i < kWatchers; ++i) {
+          watchers_.push_back(
+              std::make_unique<Watcher>(&clients_.loop(), resolver_.get(), member_.address()));
+          watchers_.back()->Open(i, "/counts-0", armed, [&] {
+            if (++told == kWatchers) {
+              all_told.set_value();
+            }
+          });
+        }
+      },
+      kWatchers);
+  while (member_.Status().polls_parked < kWatchers) {
+  }
+  const std::uint64_t sends_before = member_.counters().send_calls;
+  const std::uint64_t allocations_before = allocations;
+  OnClients([&](const std::function<void()>& done) { writers_[0]->Run(1, 1, done); }, 1);
+  ASSERT_EQ(all_told.get_future().wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  const std::uint64_t sends = member_.counters().send_calls - sends_before;
+  const double allocated =
+      static_cast<double>(allocations - allocations_before) / static_cast<double>(kWatchers);
+  std::printf("per watcher: %.3f send calls, %.1f allocations\n",
+              static_cast<double>(sends) / kWatchers, allocated);
+  EXPECT_EQ(sends, kWatchers + 1U) << "and one to the writer";
+  EXPECT_LE(allocated, kAllocationsPerEventMax);
 }
 
 TEST_F(CountsTest, AConnectionCostsNoThread) {

@@ -1,6 +1,7 @@
 #include "thrift/wire/protocol.h"
 
 #include <limits>
+#include <utility>
 
 #include <glog/logging.h>
 #include <thrift/TApplicationException.h>
@@ -12,8 +13,11 @@ namespace conclave::wire {
 
 using apache::thrift::TApplicationException;
 using apache::thrift::protocol::T_EXCEPTION;
+using apache::thrift::protocol::T_STRUCT;
+using apache::thrift::protocol::TBinaryProtocolT;
 using apache::thrift::protocol::TCompactProtocolT;
 using apache::thrift::protocol::TProtocol;
+using apache::thrift::protocol::TType;
 using apache::thrift::transport::TMemoryBuffer;
 
 std::optional<Protocol> DetectProtocol(std::string_view frame) {
@@ -87,10 +91,43 @@ TProtocol& MessageReader::Begin(std::string_view frame, Protocol protocol) {
   return *compact_;
 }
 
+namespace {
+
+thread_local const ListElements* pending_list = nullptr;
+
+template <typename Base, Protocol kWhich>
+class Splicing final : public Base {
+ public:
+  using Base::Base;
+
+  std::uint32_t writeListBegin_virt(TType type, std::uint32_t size) override {
+    if (pending_list == nullptr || size != 0 || type != T_STRUCT) {
+      return Base::writeListBegin(type, size);
+    }
+    const ListElements& elements = *std::exchange(pending_list, nullptr);
+    const std::uint32_t written = Base::writeListBegin(T_STRUCT, elements.count());
+    elements.Write(*this, kWhich);
+    return written;
+  }
+};
+
+}  // namespace
+
+ListSplice::ListSplice(const ListElements* elements) {
+  CHECK(pending_list == nullptr) << "wire: one splice at a time";
+  pending_list = elements;
+}
+
+ListSplice::~ListSplice() { pending_list = nullptr; }
+
 MessageWriter::MessageWriter()
     : output_(std::make_shared<TMemoryBuffer>()),
-      binary_(output_, 0, 0, true, true),
-      compact_(output_, 0, 0) {}
+      binary_(std::make_unique<Splicing<TBinaryProtocolT<TMemoryBuffer>, Protocol::kBinary>>(
+          output_, 0, 0, true, true)),
+      compact_(std::make_unique<Splicing<TCompactProtocolT<TMemoryBuffer>, Protocol::kCompact>>(
+          output_, 0, 0)) {}
+
+MessageWriter::~MessageWriter() = default;
 
 TProtocol& MessageWriter::Begin(Protocol which) {
   output_->resetBuffer();
@@ -98,10 +135,7 @@ TProtocol& MessageWriter::Begin(Protocol which) {
 }
 
 TProtocol& MessageWriter::protocol(Protocol which) {
-  if (which == Protocol::kBinary) {
-    return binary_;
-  }
-  return compact_;
+  return which == Protocol::kBinary ? *binary_ : *compact_;
 }
 
 std::string_view MessageWriter::bytes() const {

@@ -45,12 +45,47 @@ class MessageReader {
   std::unique_ptr<Compact> compact_;
 };
 
+/// Elements of a list that somebody has encoded already.
+class ListElements {
+ public:
+  ListElements() = default;
+  ListElements(const ListElements&) = delete;
+  ListElements& operator=(const ListElements&) = delete;
+  ListElements(ListElements&&) = delete;
+  ListElements& operator=(ListElements&&) = delete;
+
+  [[nodiscard]] virtual std::uint32_t count() const = 0;
+  /// Writes them one after the other, through `out` or as bytes to its transport.
+  virtual void Write(apache::thrift::protocol::TProtocol& out, Protocol which) const = 0;
+
+ protected:
+  ~ListElements() = default;
+};
+
+/// While it lives, the first list of structs that a MessageWriter of this thread is given empty
+/// gets these elements instead: what is the same in many messages is then neither put into the
+/// generated structs of each nor encoded for each. They must outlive it; null: nothing happens.
+class ListSplice {
+ public:
+  explicit ListSplice(const ListElements* elements);
+  ~ListSplice();
+  ListSplice(const ListSplice&) = delete;
+  ListSplice& operator=(const ListSplice&) = delete;
+  ListSplice(ListSplice&&) = delete;
+  ListSplice& operator=(ListSplice&&) = delete;
+};
+
 /// Writes messages into a buffer that is used again and again.
 ///
 /// Thread: one.
 class MessageWriter {
  public:
   MessageWriter();
+  ~MessageWriter();
+  MessageWriter(const MessageWriter&) = delete;
+  MessageWriter& operator=(const MessageWriter&) = delete;
+  MessageWriter(MessageWriter&&) = delete;
+  MessageWriter& operator=(MessageWriter&&) = delete;
 
   /// Begins a message; what was written before is forgotten.
   apache::thrift::protocol::TProtocol& Begin(Protocol protocol);
@@ -64,8 +99,8 @@ class MessageWriter {
 
  private:
   std::shared_ptr<apache::thrift::transport::TMemoryBuffer> output_;
-  apache::thrift::protocol::TBinaryProtocolT<apache::thrift::transport::TMemoryBuffer> binary_;
-  apache::thrift::protocol::TCompactProtocolT<apache::thrift::transport::TMemoryBuffer> compact_;
+  std::unique_ptr<apache::thrift::protocol::TProtocol> binary_;
+  std::unique_ptr<apache::thrift::protocol::TProtocol> compact_;
 };
 
 /// Name, type and number of a message.
