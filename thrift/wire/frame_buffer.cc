@@ -23,6 +23,9 @@ constexpr std::size_t kKeepCapacity = 1024;
 // of one size leave no holes in the heap when many connections have much to send and are dropped.
 constexpr std::size_t kChunkBytes = 16 << 10;
 
+// Places of pieces that have been sent are not worth tidying up while they are so few.
+constexpr std::size_t kSentKept = 8;
+
 std::uint32_t DecodeFrameHeader(std::string_view bytes) {
   std::uint32_t value = 0;
   for (std::size_t i = 0; i < kFrameHeaderBytes; ++i) {
@@ -176,7 +179,7 @@ void OutputQueue::PushFrame(std::string_view payload) {
 void OutputQueue::PushRaw(std::string_view bytes) {
   bytes_ += bytes.size();
   while (!bytes.empty()) {
-    if (chunks_.empty() || chunks_.back().size() == kChunkBytes) {
+    if (chunks_.size() == front_ || chunks_.back().size() == kChunkBytes) {
       chunks_.emplace_back().reserve(std::min(kChunkBytes, bytes.size()));
     }
     std::string& tail = chunks_.back();
@@ -192,10 +195,8 @@ void OutputQueue::PushRaw(std::string_view bytes) {
 int OutputQueue::Gather(iovec* pieces, int count_max) const {
   int count = 0;
   std::size_t skip = front_sent_;
-  for (const std::string& chunk : chunks_) {
-    if (count == count_max) {
-      break;
-    }
+  for (std::size_t i = front_; i < chunks_.size() && count < count_max; ++i) {
+    const std::string& chunk = chunks_[i];
     pieces[count].iov_base = const_cast<char*>(chunk.data()) + skip;  // NOLINT: only read from
     pieces[count].iov_len = chunk.size() - skip;
     ++count;
@@ -207,15 +208,28 @@ int OutputQueue::Gather(iovec* pieces, int count_max) const {
 void OutputQueue::Consume(std::size_t sent) {
   CHECK_LE(sent, bytes_);
   bytes_ -= sent;
+  if (bytes_ == 0) {
+    Clear();
+    return;
+  }
   front_sent_ += sent;
-  while (!chunks_.empty() && front_sent_ >= chunks_.front().size()) {
-    front_sent_ -= chunks_.front().size();
-    chunks_.pop_front();
+  while (front_sent_ >= chunks_[front_].size()) {
+    front_sent_ -= chunks_[front_].size();
+    std::string().swap(chunks_[front_++]);  // an assignment would keep the memory
+  }
+  if (front_ > kSentKept && front_ > chunks_.size() / 2) {
+    chunks_.erase(chunks_.begin(), chunks_.begin() + static_cast<std::ptrdiff_t>(front_));
+    front_ = 0;
   }
 }
 
 void OutputQueue::Clear() {
-  chunks_ = {};
+  if (chunks_.capacity() > kSentKept) {
+    std::vector<std::string>().swap(chunks_);
+  } else {
+    chunks_.clear();
+  }
+  front_ = 0;
   front_sent_ = 0;
   bytes_ = 0;
 }

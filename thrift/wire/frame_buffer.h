@@ -3,9 +3,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <sys/uio.h>
 
@@ -97,8 +97,9 @@ class OutputQueue {
   void Clear();
 
  private:
-  std::deque<std::string> chunks_;
-  std::size_t front_sent_ = 0;  // of chunks_.front()
+  std::vector<std::string> chunks_;  // those before front_ have been sent
+  std::size_t front_ = 0;
+  std::size_t front_sent_ = 0;  // of chunks_[front_]
   std::size_t bytes_ = 0;       // not sent yet
 };
 

@@ -40,7 +40,7 @@ std::uint64_t NextConnectionId() {
 // How often time limits are looked at: often enough for the shortest, seldom enough to cost
 // nothing.
 std::int64_t SweepIntervalNs(const Limits& limits) {
-  std::int64_t shortest_ms = 4'000;
+  std::int64_t shortest_ms = 10'000;
   for (const std::int64_t limit_ms : {limits.first_frame_ms, limits.frame_completion_ms,
                                       limits.output_stall_ms, limits.idle_ms}) {
     if (limit_ms > 0) {
@@ -319,7 +319,6 @@ void FrameServer::Impl::Admitted(int socket, const SocketAddress& remote) {
     Refuse(admitted.error(), remote.ToString(), "");
     return;
   }
-  SetConnectionOptions(socket);
   ++counters.connections_accepted;
   if (placement) {
     placement().Adopt(socket, remote);
@@ -434,6 +433,7 @@ tl::expected<SocketAddress, std::string> FrameServer::Listen(const SocketAddress
   // on stays refused.
   const int on = 1;
   (void)setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  SetConnectionOptions(socket);  // accepted ones have them from here
   if (bind(socket, address.get(), address.size) != 0 || listen(socket, kListenBacklog) != 0) {
     const int error = errno;
     close(socket);

@@ -51,8 +51,7 @@ void FrameSocket::Start(Handler* handler) {
   started_ns_ = loop_.NowNs();
   received_ns_ = started_ns_;
   read_event_ = event_new(loop_.base(), stream_->fd(), EV_READ | EV_PERSIST, &OnReadable, this);
-  write_event_ = event_new(loop_.base(), stream_->fd(), EV_WRITE | EV_PERSIST, &OnWritable, this);
-  CHECK(read_event_ != nullptr && write_event_ != nullptr);
+  CHECK(read_event_ != nullptr);
   UpdateEvents();
 }
 
@@ -223,6 +222,12 @@ void FrameSocket::UpdateEvents() {
   const bool write = !output_.empty() && blocked_since_ns_ != 0 && phase_ != Phase::kDoomed;
   if (write != wants_write_) {
     wants_write_ = write;
+    if (write_event_ == nullptr) {
+      // Most connections never need one.
+      write_event_ =
+          event_new(loop_.base(), stream_->fd(), EV_WRITE | EV_PERSIST, &OnWritable, this);
+      CHECK(write_event_ != nullptr);
+    }
     CHECK_EQ(write ? event_add(write_event_, nullptr) : event_del(write_event_), 0);
   }
 }
@@ -311,6 +316,8 @@ void FrameSocket::ReleaseSocket() {
   loop_.CancelTurnEnd(this);
   if (read_event_ != nullptr) {
     event_free(std::exchange(read_event_, nullptr));
+  }
+  if (write_event_ != nullptr) {
     event_free(std::exchange(write_event_, nullptr));
   }
   stream_.reset();
