@@ -13,6 +13,7 @@
 #include "coord/doors/client_codec.h"
 #include "coord/doors/event_encoder.h"
 #include "coord/doors/member_codec.h"
+#include "coord/doors/outbound.h"
 #include "coord/doors/peer_codec.h"
 
 namespace conclave::doors {
@@ -42,40 +43,6 @@ void RefuseRequest(const Throw& raise, const BadRequest& why) {
 std::int32_t Clamp32(std::int64_t value) {
   return static_cast<std::int32_t>(std::clamp<std::int64_t>(value, INT32_MIN, INT32_MAX));
 }
-
-// Answers on their way from the core's loop to that of their connections: those of one turn travel
-// together, so that telling thousands does not wake a thread thousands of times.
-//
-// Thread: the core loop's.
-class Outbound final : public std::enable_shared_from_this<Outbound> {
- public:
-  using Task = wire::Scheduler::Task;
-
-  Outbound(wire::Scheduler* core, wire::Scheduler* io) : core_(core), io_(io) {}
-
-  // Runs `task` on the connections' loop, after those sent before it.
-  void Send(Task task) {
-    tasks_.push_back(std::move(task));
-    if (tasks_.size() == 1) {
-      core_->Post([self = shared_from_this()] { self->Flush(); });
-    }
-  }
-
- private:
-  void Flush() {
-    auto tasks = std::make_shared<std::vector<Task>>(std::exchange(tasks_, {}));
-    io_->Post([tasks = std::move(tasks)] {
-      for (Task& task : *tasks) {
-        task();
-        task = nullptr;  // what it owns goes now, not when the others have run
-      }
-    });
-  }
-
-  wire::Scheduler* const core_;
-  wire::Scheduler* const io_;
-  std::vector<Task> tasks_;
-};
 
 // Everything that a service's tasks need after the service itself is gone.
 struct Shared {
