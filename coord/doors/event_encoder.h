@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "coord/tree/watch_hub.h"
+#include "coord/server/api.h"
 #include "thrift/wire/protocol.h"
 
 namespace conclave::doors {
