@@ -45,8 +45,8 @@ CONCLAVE_SAME_CODE(kInternal, INTERNAL);
 
 // Neither a bool field nor an absent one is told apart in a Thrift struct but by __isset.
 template <typename Wire>
-std::optional<std::string> DataOf(const Wire& wire) {
-  return wire.__isset.data ? std::optional<std::string>(wire.data) : std::nullopt;
+std::optional<std::string> TakeData(Wire& wire) {
+  return wire.__isset.data ? std::optional<std::string>(std::move(wire.data)) : std::nullopt;
 }
 
 tree::CreateMode CreateModeFromWire(idl::CreateMode::type mode) {
@@ -137,30 +137,30 @@ tl::expected<tree::Bytes16, BadRequest> Bytes16FromWire(const std::string& bytes
 
 std::string Bytes16ToWire(const tree::Bytes16& bytes) { return {bytes.begin(), bytes.end()}; }
 
-tree::Create CreateFromWire(const idl::CreateRequest& wire) {
-  return {wire.path, DataOf(wire), CreateModeFromWire(wire.mode)};
+tree::Create CreateFromWire(idl::CreateRequest wire) {
+  return {std::move(wire.path), TakeData(wire), CreateModeFromWire(wire.mode)};
 }
 
-tree::SetData SetDataFromWire(const idl::SetDataRequest& wire) {
-  return {wire.path, DataOf(wire), wire.expectedVersion};
+tree::SetData SetDataFromWire(idl::SetDataRequest wire) {
+  return {std::move(wire.path), TakeData(wire), wire.expectedVersion};
 }
 
-tree::Delete RemoveFromWire(const idl::RemoveRequest& wire) {
-  return {wire.path, wire.expectedVersion};
+tree::Delete RemoveFromWire(idl::RemoveRequest wire) {
+  return {std::move(wire.path), wire.expectedVersion};
 }
 
-tl::expected<tree::Multi, BadRequest> MultiFromWire(const idl::MultiRequest& wire) {
+tl::expected<tree::Multi, BadRequest> MultiFromWire(idl::MultiRequest wire) {
   tree::Multi multi;
   multi.ops.reserve(wire.ops.size());
-  for (const idl::Op& op : wire.ops) {
+  for (idl::Op& op : wire.ops) {
     if (op.__isset.create) {
-      multi.ops.emplace_back(CreateFromWire(op.create));
+      multi.ops.emplace_back(CreateFromWire(std::move(op.create)));
     } else if (op.__isset.setData) {
-      multi.ops.emplace_back(SetDataFromWire(op.setData));
+      multi.ops.emplace_back(SetDataFromWire(std::move(op.setData)));
     } else if (op.__isset.remove) {
-      multi.ops.emplace_back(RemoveFromWire(op.remove));
+      multi.ops.emplace_back(RemoveFromWire(std::move(op.remove)));
     } else if (op.__isset.check) {
-      multi.ops.emplace_back(tree::Check{op.check.path, op.check.expectedVersion});
+      multi.ops.emplace_back(tree::Check{std::move(op.check.path), op.check.expectedVersion});
     } else {
       return tl::unexpected(
           fmt::format("ops[{}]: none of create, setData, remove, check is set", multi.ops.size()));

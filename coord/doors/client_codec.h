@@ -26,11 +26,10 @@ using BadRequest = std::string;
 [[nodiscard]] std::string Bytes16ToWire(const tree::Bytes16& bytes);
 
 // Writes. A mode that does not exist passes through: apply judges it (rule 8).
-[[nodiscard]] tree::Create CreateFromWire(const idl::v1::CreateRequest& wire);
-[[nodiscard]] tree::SetData SetDataFromWire(const idl::v1::SetDataRequest& wire);
-[[nodiscard]] tree::Delete RemoveFromWire(const idl::v1::RemoveRequest& wire);
-[[nodiscard]] tl::expected<tree::Multi, BadRequest> MultiFromWire(
-    const idl::v1::MultiRequest& wire);
+[[nodiscard]] tree::Create CreateFromWire(idl::v1::CreateRequest wire);
+[[nodiscard]] tree::SetData SetDataFromWire(idl::v1::SetDataRequest wire);
+[[nodiscard]] tree::Delete RemoveFromWire(idl::v1::RemoveRequest wire);
+[[nodiscard]] tl::expected<tree::Multi, BadRequest> MultiFromWire(idl::v1::MultiRequest wire);
 
 // Reads and watches.
 [[nodiscard]] tl::expected<server::ReadMode, BadRequest> ReadModeFromWire(

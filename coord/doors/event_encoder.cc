@@ -20,7 +20,8 @@ constexpr std::size_t kRecentBytesMax = std::size_t{256} << 10;
 }  // namespace
 
 // The struct Event of the contract around the shared bytes of its Change.
-void EventEncoder::List::Write(TProtocol& out, wire::Protocol which) const {
+void EventEncoder::List::Write(TProtocol& out, wire::OutputBytes& bytes,
+                               wire::Protocol which) const {
   for (const tree::Event& event : events_) {
     out.writeStructBegin("Event");
     out.writeFieldBegin("watchIds", T_LIST, 1);
@@ -31,9 +32,7 @@ void EventEncoder::List::Write(TProtocol& out, wire::Protocol which) const {
     out.writeListEnd();
     out.writeFieldEnd();
     out.writeFieldBegin("change", T_STRUCT, 2);
-    const std::string_view change = encoder_.ChangeOf(event, which);
-    out.getTransport()->write(reinterpret_cast<const std::uint8_t*>(change.data()),  // NOLINT
-                              static_cast<std::uint32_t>(change.size()));
+    bytes.Bytes(encoder_.ChangeOf(event, which));
     out.writeFieldEnd();
     out.writeFieldStop();
     out.writeStructEnd();

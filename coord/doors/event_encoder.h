@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coord/server/api.h"
+#include "thrift/wire/list_splice.h"
 #include "thrift/wire/protocol.h"
 
 namespace conclave::doors {
@@ -31,7 +32,8 @@ class EventEncoder {
       return static_cast<std::uint32_t>(events_.size());
     }
 
-    void Write(apache::thrift::protocol::TProtocol& out, wire::Protocol which) const override;
+    void Write(apache::thrift::protocol::TProtocol& out, wire::OutputBytes& bytes,
+               wire::Protocol which) const override;
 
    private:
     EventEncoder& encoder_;

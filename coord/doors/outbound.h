@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include <absl/functional/any_invocable.h>
+
 #include "thrift/wire/scheduler.h"
 
 namespace conclave::doors {
@@ -15,7 +17,7 @@ namespace conclave::doors {
 // Thread: the core loop's.
 class Outbound final : public std::enable_shared_from_this<Outbound> {
  public:
-  using Task = wire::Scheduler::Task;
+  using Task = absl::AnyInvocable<void()>;
 
   Outbound(wire::Scheduler* core, wire::Scheduler* io) : core_(core), io_(io) {}
 

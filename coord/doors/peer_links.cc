@@ -315,12 +315,10 @@ class PeerLinks::Inbound final : public wire::Service, public idl::PeerCobSvIf {
       : owner_(owner),
         caller_(caller),
         // The processor holds its handler by shared_ptr; this one is owned by the frame server.
-        processor_(std::make_shared<idl::PeerAsyncProcessor>(
-            std::shared_ptr<idl::PeerCobSvIf>(std::shared_ptr<void>(), this))) {}
+        processor_(wire::Generated(std::make_shared<idl::PeerAsyncProcessor>(
+            std::shared_ptr<idl::PeerCobSvIf>(std::shared_ptr<void>(), this)))) {}
 
-  std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor() override {
-    return processor_;
-  }
+  std::shared_ptr<wire::Processor> processor() override { return processor_; }
 
   void OnClosed() override {
     if (Link* link = owner_->Find(peer_); link != nullptr) {
@@ -439,7 +437,7 @@ class PeerLinks::Inbound final : public wire::Service, public idl::PeerCobSvIf {
   PeerLinks* const owner_;
   wire::Caller& caller_;
   raft::MemberId peer_ = 0;  // 0: no hello yet
-  std::shared_ptr<idl::PeerAsyncProcessor> processor_;
+  std::shared_ptr<wire::Processor> processor_;
 };
 
 void PeerLinks::Link::Break(const std::string& why) {

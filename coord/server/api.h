@@ -4,12 +4,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include <absl/functional/any_invocable.h>
 #include <tl/expected.hpp>
 
 #include "consensus/types.h"
@@ -77,9 +77,10 @@ template <typename T>
 using Answer = tl::expected<T, Failure>;
 
 // Called exactly once for each call, on the core executor, never inside the call itself, and also
-// when the server stops (then with kUnavailable, or kUnknownOutcome for a write under way).
+// when the server stops (then with kUnavailable, or kUnknownOutcome for a write under way). It is
+// moved along with the call, never copied, so that it may own what the answer goes to.
 template <typename T>
-using Callback = std::function<void(ReplyHead, Answer<T>)>;
+using Callback = absl::AnyInvocable<void(ReplyHead, Answer<T>)>;
 
 // --- sessions -----------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@
 
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
+#include <absl/functional/any_invocable.h>
 
 #include "coord/server/api.h"
 #include "coord/server/status.h"
@@ -41,7 +42,7 @@ class Homes {
     // Client addresses of members whose window reaches back to this cursor.
     std::function<std::vector<std::string>(tree::Cursor)> elsewhere;
     // Hands an answer to the door, in order with all others.
-    std::function<void(std::function<void()>)> deliver;
+    std::function<void(absl::AnyInvocable<void()>)> deliver;
   };
 
   // `applied`: the zxid of the state that this member starts from; what came before is not

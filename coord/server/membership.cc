@@ -77,7 +77,7 @@ Membership::Membership(Links links, std::uint64_t first_request)
 // --- where a command comes in -------------------------------------------------------------------
 
 void Membership::Submit(MemberCommand command, std::int64_t deadline_ns,
-                        std::function<void(Outcome)> done) {
+                        absl::AnyInvocable<void(Outcome)> done) {
   if (auto* transfer = std::get_if<LeaderTransfer>(&command)) {
     transfer->from = links_.raft->leader();
   }
@@ -179,7 +179,7 @@ void Membership::Abandon(PendingMap::iterator at, const std::string& why) {
 }
 
 void Membership::Finish(PendingMap::iterator at, Outcome outcome) {
-  const auto done = std::move(at->second.done);
+  auto done = std::move(at->second.done);
   pending_.erase(at);
   done(std::move(outcome));
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <absl/functional/any_invocable.h>
 #include <tl/expected.hpp>
 
 #include "consensus/types.h"
@@ -49,7 +50,8 @@ class Membership {
   ~Membership() = default;
 
   // Gives up after `deadline_ns`: kUnavailable if nothing was done, else kUnknownOutcome.
-  void Submit(MemberCommand command, std::int64_t deadline_ns, std::function<void(Outcome)> done);
+  void Submit(MemberCommand command, std::int64_t deadline_ns,
+              absl::AnyInvocable<void(Outcome)> done);
 
   // Of a peer, which takes this member for the leader.
   void OnRequest(raft::MemberId from, const MemberRequest& request);
@@ -73,7 +75,7 @@ class Membership {
   struct Pending {
     MemberCommand command;
     std::int64_t deadline_ns = 0;
-    std::function<void(Outcome)> done;
+    absl::AnyInvocable<void(Outcome)> done;
     raft::MemberId asked = 0;  // who is at work on it; 0: nobody
     std::int64_t next_ns = 0;  // while nobody is: the next attempt is not before this
     bool unknown = false;      // an earlier attempt may have been carried out

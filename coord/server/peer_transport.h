@@ -25,8 +25,8 @@ namespace conclave::server {
 // One encoded entry (tree::EncodeEntry) on its way to the leader; the time in it is not stamped
 // yet.
 struct ForwardedEntry {
-  std::uint64_t request_id = 0;  // the sender's, unique over its restarts; also in the entry
-  std::shared_ptr<const std::string> entry;  // never null
+  std::uint64_t request_id = 0;        // the sender's, unique over its restarts; also in the entry
+  std::shared_ptr<std::string> entry;  // never null; who has it alone may stamp it
 };
 
 // Writes that came in at a member that does not lead, in the order in which the leader must propose

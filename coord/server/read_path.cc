@@ -8,19 +8,19 @@ namespace conclave::server {
 ReadPath::ReadPath(raft::Raft* raft, const tree::Sessions* sessions, Counters* counters)
     : raft_(raft), sessions_(sessions), counters_(counters) {}
 
-ReadPath::Id ReadPath::Await(Condition condition, Done done) {
+ReadPath::Id ReadPath::Await(const Condition& condition, Done done) {
   const Id id = next_++;
-  deadlines_.emplace(condition.deadline_ns, id);
   if (condition.fresh) {
     unconfirmed_.push_back(id);
   }
-  Wait wait;
+  earliest_deadline_ns_ = std::min(earliest_deadline_ns_, condition.deadline_ns);
+  auto at = waits_.try_emplace(id).first;
+  Wait& wait = at->second;
+  wait.condition = condition;
   wait.confirmed = !condition.fresh;
   wait.need = condition.min_zxid;
-  wait.condition = condition;
   wait.done = std::move(done);
-  waits_.emplace(id, std::move(wait));
-  TryEnd(id);
+  TryEnd(at);
   return id;
 }
 
@@ -28,11 +28,14 @@ void ReadPath::OpenGate(Id id) {
   auto at = waits_.find(id);
   if (at != waits_.end()) {
     at->second.condition.gated = false;
-    TryEnd(id);
+    TryEnd(at);
   }
 }
 
 void ReadPath::IssueRound() {
+  if (unconfirmed_.empty()) {
+    return;
+  }
   std::erase_if(unconfirmed_, [this](Id id) { return !waits_.contains(id); });
   if (unconfirmed_.empty()) {
     return;
@@ -59,7 +62,7 @@ void ReadPath::OnReadReady(const raft::ReadReady& ready) {
     }
     at->second.confirmed = true;
     at->second.need = std::max(at->second.need, static_cast<std::int64_t>(ready.readIndex));
-    TryEnd(id);
+    TryEnd(at);
   }
 }
 
@@ -74,55 +77,83 @@ void ReadPath::OnReadFailed(raft::ReadId id) {
 void ReadPath::OnApplied(std::int64_t applied) {
   applied_ = applied;
   while (!by_index_.empty() && by_index_.begin()->first <= applied_) {
-    const Id id = by_index_.begin()->second;
-    by_index_.erase(by_index_.begin());
-    waits_.at(id).by_index = false;
-    TryEnd(id);
+    TryEndAll(by_index_.extract(by_index_.begin()).mapped());
   }
-  const std::set<Id> by_seq = by_seq_;
-  for (const Id id : by_seq) {
-    TryEnd(id);
+  if (!by_seq_.empty()) {
+    TryEndAll(std::exchange(by_seq_, {}));
   }
 }
 
+// Those that were queued, and are not any more.
+void ReadPath::TryEndAll(const std::vector<Id>& ids) {
+  for (const Id id : ids) {
+    auto at = waits_.find(id);
+    if (at != waits_.end()) {
+      at->second.queued = false;
+      TryEnd(at);
+    }
+  }
+}
+
+std::vector<ReadPath::Id> ReadPath::WaitIds() const {
+  std::vector<Id> ids;
+  ids.reserve(waits_.size());
+  for (const auto& [id, wait] : waits_) {
+    ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
 void ReadPath::Expire(std::int64_t now_ns, bool leaderless) {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_ns) {
-    Fail(deadlines_.begin()->second, tree::Code::kDeadlineExceeded,
-         "the deadline passed before this member could answer");
+  if (now_ns >= earliest_deadline_ns_) {
+    for (const Id id : WaitIds()) {
+      auto at = waits_.find(id);
+      if (at != waits_.end() && at->second.condition.deadline_ns <= now_ns) {
+        Fail(at, tree::Code::kDeadlineExceeded,
+             "the deadline passed before this member could answer");
+      }
+    }
+    earliest_deadline_ns_ = std::numeric_limits<std::int64_t>::max();
+    for (const auto& [id, wait] : waits_) {
+      earliest_deadline_ns_ = std::min(earliest_deadline_ns_, wait.condition.deadline_ns);
+    }
   }
   if (leaderless) {
-    const std::vector<Id> ids = std::exchange(unconfirmed_, {});
-    for (const Id id : ids) {
-      Fail(id, tree::Code::kUnavailable, "no leader is known to this member");
+    for (const Id id : std::exchange(unconfirmed_, {})) {
+      auto at = waits_.find(id);
+      if (at != waits_.end()) {
+        Fail(at, tree::Code::kUnavailable, "no leader is known to this member");
+      }
     }
   }
 }
 
 void ReadPath::FailAll(tree::Code code, const std::string& why) {
   while (!waits_.empty()) {
-    Fail(waits_.begin()->first, code, why);
+    for (const Id id : WaitIds()) {
+      auto at = waits_.find(id);
+      if (at != waits_.end()) {
+        Fail(at, code, why);
+      }
+    }
   }
 }
 
-void ReadPath::TryEnd(Id id) {
-  auto at = waits_.find(id);
-  if (at == waits_.end()) {
-    return;
-  }
+void ReadPath::TryEnd(Waits::iterator at) {
   Wait& wait = at->second;
-  if (wait.by_index || !wait.confirmed || wait.condition.gated) {
+  if (wait.queued || !wait.confirmed || wait.condition.gated) {
     return;
   }
   if (wait.need > applied_) {
-    wait.by_index = true;
-    by_index_.emplace(wait.need, id);
-    return;
+    wait.queued = true;
+    by_index_[wait.need].push_back(at->first);
+  } else if (!SeqApplied(wait.condition)) {
+    wait.queued = true;
+    by_seq_.push_back(at->first);
+  } else {
+    End(at, {});
   }
-  if (!SeqApplied(wait.condition)) {
-    by_seq_.insert(id);
-    return;
-  }
-  End(id, {});
 }
 
 bool ReadPath::SeqApplied(const Condition& condition) const {
@@ -134,27 +165,18 @@ bool ReadPath::SeqApplied(const Condition& condition) const {
   return session == nullptr || session->last_seq >= condition.after_seq;
 }
 
-void ReadPath::Fail(Id id, tree::Code code, const std::string& why) {
+void ReadPath::Fail(Waits::iterator at, tree::Code code, const std::string& why) {
   tree::Error error;
   error.code = code;
   error.message = why;
   error.zxid = applied_;
-  End(id, tl::unexpected(std::move(error)));
+  End(at, tl::unexpected(std::move(error)));
 }
 
-void ReadPath::End(Id id, tl::expected<void, tree::Error> result) {
-  auto at = waits_.find(id);
-  if (at == waits_.end()) {
-    return;
-  }
-  Wait wait = std::move(at->second);
+void ReadPath::End(Waits::iterator at, tl::expected<void, tree::Error> result) {
+  Done done = std::move(at->second.done);
   waits_.erase(at);
-  deadlines_.erase({wait.condition.deadline_ns, id});
-  by_seq_.erase(id);
-  if (wait.by_index) {
-    by_index_.erase({wait.need, id});
-  }
-  wait.done(std::move(result));
+  done(std::move(result));
 }
 
 }  // namespace conclave::server

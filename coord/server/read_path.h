@@ -2,14 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
+#include <limits>
 #include <map>
-#include <optional>
-#include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/any_invocable.h>
 #include <tl/expected.hpp>
 
 #include "consensus/raft.h"
@@ -28,7 +28,7 @@ namespace conclave::server {
 class ReadPath {
  public:
   using Id = std::uint64_t;
-  using Done = std::function<void(tl::expected<void, tree::Error>)>;
+  using Done = absl::AnyInvocable<void(tl::expected<void, tree::Error>)>;
 
   struct Condition {
     bool fresh = false;          // linearizable
@@ -44,8 +44,13 @@ class ReadPath {
   ReadPath& operator=(const ReadPath&) = delete;
   ~ReadPath() = default;
 
+  // Whether all of the condition but its gate holds by now: nothing to wait for.
+  [[nodiscard]] bool Holds(const Condition& condition) const {
+    return !condition.fresh && condition.min_zxid <= applied_ && SeqApplied(condition);
+  }
+
   // Calls `done` once all of the condition holds, perhaps inside this call.
-  Id Await(Condition condition, Done done);
+  Id Await(const Condition& condition, Done done);
   void OpenGate(Id id);
 
   // Asks for one round if anything waits for one.
@@ -70,14 +75,18 @@ class ReadPath {
   struct Wait {
     Condition condition;
     bool confirmed = false;  // a fresh wait has its index, which is then in `need`
+    bool queued = false;     // stands in by_index_ or by_seq_
     std::int64_t need = 0;   // applied at least this
-    bool by_index = false;   // stands in by_index_ at `need`
     Done done;
   };
 
-  void TryEnd(Id id);
-  void End(Id id, tl::expected<void, tree::Error> result);
-  void Fail(Id id, tree::Code code, const std::string& why);
+  using Waits = absl::flat_hash_map<Id, Wait>;
+
+  void TryEnd(Waits::iterator at);
+  void TryEndAll(const std::vector<Id>& ids);
+  void End(Waits::iterator at, tl::expected<void, tree::Error> result);
+  void Fail(Waits::iterator at, tree::Code code, const std::string& why);
+  [[nodiscard]] std::vector<Id> WaitIds() const;
   [[nodiscard]] bool SeqApplied(const Condition& condition) const;
 
   raft::Raft* const raft_;
@@ -85,12 +94,15 @@ class ReadPath {
   Counters* const counters_;
   Id next_ = 1;
   std::int64_t applied_ = 0;
-  std::map<Id, Wait> waits_;
-  std::vector<Id> unconfirmed_;                     // for the next round
-  std::map<raft::ReadId, std::vector<Id>> rounds_;  // asked for
-  std::set<std::pair<std::int64_t, Id>> by_index_;  // only the index is missing
-  std::set<Id> by_seq_;                             // only the session's write is missing
-  std::set<std::pair<std::int64_t, Id>> deadlines_;
+  Waits waits_;  // its order means nothing
+  // In these, waits may stand that have ended meanwhile.
+  std::vector<Id> unconfirmed_;                       // for the next round
+  std::map<raft::ReadId, std::vector<Id>> rounds_;    // asked for
+  std::map<std::int64_t, std::vector<Id>> by_index_;  // only this index is missing
+  std::vector<Id> by_seq_;                            // only the session's write is missing
+  // No deadline is earlier. Most waits end long before theirs, so that looking through all when
+  // this has come is cheaper than keeping them in order.
+  std::int64_t earliest_deadline_ns_ = std::numeric_limits<std::int64_t>::max();
 };
 
 }  // namespace conclave::server

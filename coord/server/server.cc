@@ -183,10 +183,15 @@ void Server::Core::BuildPaths() {
   homes_ = std::make_unique<Homes>(
       Homes::Links{.counters = &counters_,
                    .poll_wait_ms_max = options_.poll_wait_ms_max,
-                   .head = [this](std::int64_t session) { return BaseHead(session); },
+                   .head =
+                       [this](std::int64_t session) {
+                         ReplyHead head = BaseHead(session, NowNs());
+                         NameLeader(&head);
+                         return head;
+                       },
                    .timeout_ms = [this](std::int64_t session) { return SessionTimeoutMs(session); },
                    .elsewhere = [this](tree::Cursor cursor) { return Elsewhere(cursor); },
-                   .deliver = [this](std::function<void()> reply) { Deliver(std::move(reply)); }},
+                   .deliver = [this](Reply reply) { Deliver(std::move(reply)); }},
       hub, static_cast<std::int64_t>(applier_->applied()));
 }
 

@@ -70,42 +70,44 @@ const std::string& PathOf(const ReadRequest& request) {
 
 // --- answers ------------------------------------------------------------------------------------
 
-ReplyHead Server::Core::BaseHead(std::int64_t session) const {
+ReplyHead Server::Core::BaseHead(std::int64_t session, std::int64_t now_ns) const {
   ReplyHead head;
   head.member = options_.id;
   head.cluster = hello_.cluster;
   head.zxid = static_cast<std::int64_t>(applier_->applied());
-  head.leader = leader_;
-  if (leader_ != 0) {
-    const auto& members = applier_->machine().members();
-    const auto published = members.find(leader_);
-    if (published != members.end()) {
-      head.leader_address = published->second.client_address;
-    }
-  }
   if (session != 0) {
     if (const auto confirmed_ns = touch_.ConfirmedAt(session)) {
-      head.confirmed_age_ms = (NowNs() - *confirmed_ns) / kNsPerMs;
+      head.confirmed_age_ms = (now_ns - *confirmed_ns) / kNsPerMs;
     }
   }
   return head;
 }
 
-ReplyHead Server::Core::HeadFor(const Caller& caller, std::int64_t zxid) {
+void Server::Core::NameLeader(ReplyHead* head) const {
+  head->leader = leader_;
+  const auto& members = applier_->machine().members();
+  const auto published = members.find(leader_);
+  if (published != members.end()) {
+    head->leader_address = published->second.client_address;
+  }
+}
+
+void Server::Core::FillHead(const Caller& caller, bool authentic, std::int64_t zxid,
+                            ReplyHead* head) {
   // Many refusals come before the secret has been looked at, and one of them for the secret itself:
   // a session's events are not for those who do not know it, and must not be taken from it. (One
   // that is gone has been closed by this very caller, else it would have no home any more.)
   const tree::Sessions& sessions = applier_->machine().sessions();
-  const bool own = caller.session != 0 && (sessions.Find(caller.session) == nullptr ||
+  const bool own = caller.session != 0 && (authentic || sessions.Find(caller.session) == nullptr ||
                                            sessions.Authenticate(caller.session, caller.secret));
-  ReplyHead head = BaseHead(own ? caller.session : 0);
+  const std::int64_t now_ns = NowNs();
+  *head = BaseHead(own ? caller.session : 0, now_ns);
   if (zxid != 0) {
-    head.zxid = zxid;
+    head->zxid = zxid;
   }
   if (own && !CONCLAVE_MUTANT(41)) {
-    homes_->FillHead(caller.session, caller.no_events, NowNs(), &head);
+    homes_->FillHead(caller.session, caller.no_events, now_ns, head);
   }
-  return head;
 }
 
 Failure Server::Core::MakeFailure(tree::Code code, std::string message, std::string path) const {
@@ -117,9 +119,8 @@ Failure Server::Core::MakeFailure(tree::Code code, std::string message, std::str
   return failure;
 }
 
-std::int64_t Server::Core::DeadlineNs(std::int64_t timeout_ms, std::int64_t default_ms) const {
-  const std::int64_t ms = timeout_ms <= 0 ? default_ms : std::min(timeout_ms, kTimeoutMsMax);
-  return NowNs() + ms * kNsPerMs;
+std::int64_t Server::Core::LimitNs(std::int64_t timeout_ms, std::int64_t default_ms) {
+  return (timeout_ms <= 0 ? default_ms : std::min(timeout_ms, kTimeoutMsMax)) * kNsPerMs;
 }
 
 // --- admission (rule 10: for load, size and want of a leader, never for what is in the tree) ----
@@ -190,23 +191,20 @@ std::optional<Failure> Server::Core::RefuseWait() const {
 // --- sessions -----------------------------------------------------------------------------------
 
 void Server::Core::OpenSession(OpenSessionRequest request, Callback<OpenSessionReply> done) {
-  const Caller caller{};
-  auto fail = Failing<OpenSessionReply>(caller, done);
-  if (auto closed = Closed(caller)) {
-    fail(std::move(*closed));
-    return;
+  auto call = std::make_unique<Call<OpenSessionReply>>(Caller{}, std::move(done));
+  std::optional<Failure> refusal = Closed(call->caller);
+  if (!refusal && !split_.empty()) {
+    refusal = MakeFailure(tree::Code::kUnavailable, split_);
   }
-  if (!split_.empty()) {
-    fail(MakeFailure(tree::Code::kUnavailable, split_));
-    return;
+  if (!refusal) {
+    refusal = RefuseForRoom(Room::kFull);
   }
-  if (auto full = RefuseForRoom(Room::kFull)) {
-    fail(std::move(*full));
-    return;
-  }
-  if (admitted_count_ >= options_.pending_requests_max) {
+  if (!refusal && admitted_count_ >= options_.pending_requests_max) {
     ++counters_.writes_refused;
-    fail(MakeFailure(tree::Code::kOverloaded, "too many writes are waiting at this member"));
+    refusal = MakeFailure(tree::Code::kOverloaded, "too many writes are waiting at this member");
+  }
+  if (refusal) {
+    Refuse(std::move(call), std::move(*refusal));
     return;
   }
   tree::OpenSession open;
@@ -224,61 +222,64 @@ void Server::Core::OpenSession(OpenSessionRequest request, Callback<OpenSessionR
   opener.tenant = std::move(request.tenant);
   ++admitted_count_;
   ++counters_.writes_accepted;
-  SubmitWrite(opener, open, DeadlineNs(request.deadline_ms, options_.write_timeout_ms),
-              [this, caller, done, fail](WritePath::Outcome outcome) {
-                --admitted_count_;
-                if (!outcome) {
-                  fail(Failure{.error = outcome.error(), .expected_seq = 0});
-                  return;
-                }
-                if (outcome->code != tree::Code::kOk) {
-                  fail(MakeFailure(outcome->code, outcome->message));
-                  return;
-                }
-                Touch(outcome->session);
-                OpenSessionReply reply;
-                reply.session = outcome->session;
-                reply.secret = outcome->secret;
-                reply.timeout_ms = outcome->timeout_ms;
-                Send<OpenSessionReply>(caller, outcome->zxid, reply, done);
-              });
+  Submit(opener, open, DeadlineNs(request.deadline_ms, options_.write_timeout_ms),
+         [this, call = std::move(call)](WritePath::Outcome outcome) mutable {
+           --admitted_count_;
+           if (!outcome) {
+             Refuse(std::move(call), {.error = std::move(outcome.error()), .expected_seq = 0});
+             return;
+           }
+           if (outcome->code != tree::Code::kOk) {
+             Refuse(std::move(call), MakeFailure(outcome->code, outcome->message));
+             return;
+           }
+           Touch(outcome->session, NowNs());
+           OpenSessionReply reply;
+           reply.session = outcome->session;
+           reply.secret = outcome->secret;
+           reply.timeout_ms = outcome->timeout_ms;
+           Send(std::move(call), outcome->zxid, reply);
+         });
 }
 
 void Server::Core::CloseSession(Caller caller, Callback<Nothing> done) {
-  const tree::CloseSession close{.session = caller.session, .reason = tree::CloseReason::kClosed};
-  Write(std::move(caller), close, [done = std::move(done)](ReplyHead head, Answer<WriteReply> r) {
-    if (r) {
-      done(std::move(head), Nothing{});
-    } else {
-      done(std::move(head), tl::unexpected(std::move(r.error())));
-    }
-  });
+  tree::Command close =
+      tree::CloseSession{.session = caller.session, .reason = tree::CloseReason::kClosed};
+  Write(std::move(caller), std::move(close),
+        [done = std::move(done)](ReplyHead head, Answer<WriteReply> r) mutable {
+          if (r) {
+            done(std::move(head), Nothing{});
+          } else {
+            done(std::move(head), tl::unexpected(std::move(r.error())));
+          }
+        });
 }
 
 void Server::Core::Ping(Caller caller, Callback<PingReply> done) {
-  Authenticate(caller, false, Failing<PingReply>(caller, done), [this, caller, done] {
-    if (cut_off_) {
-      Send<PingReply>(caller, 0,
-                      tl::unexpected(MakeFailure(tree::Code::kUnavailable,
-                                                 "this member has not heard a leader")),
-                      done);
-      return;
-    }
-    Send<PingReply>(caller, 0, PingReply{.timeout_ms = SessionTimeoutMs(caller.session)}, done);
-  });
+  using PingCall = Call<PingReply>;
+  Authenticate(std::make_unique<PingCall>(std::move(caller), std::move(done)), false,
+               [this](std::unique_ptr<PingCall> call) {
+                 if (cut_off_) {
+                   Refuse(std::move(call), MakeFailure(tree::Code::kUnavailable,
+                                                       "this member has not heard a leader"));
+                   return;
+                 }
+                 const PingReply reply{.timeout_ms = SessionTimeoutMs(call->caller.session)};
+                 Send(std::move(call), 0, reply);
+               });
 }
 
 // --- writes -------------------------------------------------------------------------------------
 
-void Server::Core::SubmitWrite(const Caller& caller, tree::Command command,
-                               std::int64_t deadline_ns,
-                               std::function<void(WritePath::Outcome)> done) {
+// Takes the caller's names with it.
+void Server::Core::Submit(Caller& caller, tree::Command&& command, std::int64_t deadline_ns,
+                          WritePath::Done&& done) {
   WritePath::Request request;
   request.header.session = caller.session;
   request.header.seq = caller.seq;
   request.header.acked_through = caller.acked_through;
-  request.header.identity = caller.identity;
-  request.header.tenant = caller.tenant;
+  request.header.identity = std::move(caller.identity);
+  request.header.tenant = std::move(caller.tenant);
   request.command = std::move(command);
   request.deadline_ns = deadline_ns;
   request.done = std::move(done);
@@ -286,133 +287,96 @@ void Server::Core::SubmitWrite(const Caller& caller, tree::Command command,
   SchedulePump();
 }
 
-void Server::Core::Write(Caller caller, tree::Command command, Callback<WriteReply> done) {
-  const std::size_t bytes = BytesOf(command);
-  std::optional<Failure> refusal = Closed(caller);
+void Server::Core::Write(Caller&& caller, tree::Command&& command, Callback<WriteReply>&& done) {
+  auto call = std::make_unique<WriteCall>(std::move(caller), std::move(done));
+  call->command = std::move(command);
+  call->bytes = BytesOf(call->command);
+  std::optional<Failure> refusal = Closed(call->caller);
   if (!refusal) {
-    refusal = RefuseWrite(caller, command, bytes);
+    refusal = RefuseWrite(call->caller, call->command, call->bytes);
     counters_.writes_refused += refusal ? 1 : 0;
   }
   if (refusal) {
-    Send<WriteReply>(caller, 0, tl::unexpected(std::move(*refusal)), std::move(done));
+    Refuse(std::move(call), std::move(*refusal));
     return;
   }
+  call->admitted = true;
   ++admitted_count_;
-  admitted_bytes_ += bytes;
+  admitted_bytes_ += call->bytes;
   ++counters_.writes_accepted;
-  auto call = std::make_shared<WriteCall>();
-  call->deadline_ns = DeadlineNs(caller.timeout_ms, options_.write_timeout_ms);
-  call->caller = std::move(caller);
-  call->command = std::move(command);
-  call->done = std::move(done);
-  call->bytes = bytes;
   call->since_ns = NowNs();
-  Authenticate(
-      call->caller, true,
-      [this, call](Failure failure) { AnswerWrite(*call, 0, tl::unexpected(std::move(failure))); },
-      [this, call] {
-        lanes_.Enter(call->caller.session, SessionLanes::Kind::kWrite,
-                     [this, call](SessionLanes::Ticket ticket) {
-                       SubmitWrite(call->caller, std::move(call->command), call->deadline_ns,
-                                   [this, call, ticket](WritePath::Outcome outcome) {
-                                     OnWriteOutcome(*call, std::move(outcome));
-                                     lanes_.Leave(call->caller.session, ticket);
-                                   });
-                     });
-      });
+  call->deadline_ns = call->since_ns + LimitNs(call->caller.timeout_ms, options_.write_timeout_ms);
+  Authenticate(std::move(call), true, [this](std::unique_ptr<WriteCall> admitted) {
+    const std::int64_t session = admitted->caller.session;
+    const SessionLanes::Ticket ticket = lanes_.TakeTicket();
+    admitted->ticket = ticket;
+    lanes_.Enter(session, SessionLanes::Kind::kWrite, ticket,
+                 [this, call = std::move(admitted)]() mutable { Submit(std::move(call)); });
+  });
 }
 
-void Server::Core::OnWriteOutcome(WriteCall& call, WritePath::Outcome outcome) {
+void Server::Core::Submit(std::unique_ptr<WriteCall> call) {
+  WriteCall& of = *call;
+  Submit(of.caller, std::move(of.command), of.deadline_ns,
+         [this, call = std::move(call)](WritePath::Outcome outcome) mutable {
+           const std::int64_t session = call->caller.session;
+           const SessionLanes::Ticket ticket = call->ticket;
+           OnWriteOutcome(std::move(call), std::move(outcome));
+           lanes_.Leave(session, ticket);
+         });
+}
+
+void Server::Core::OnWriteOutcome(std::unique_ptr<WriteCall> call, WritePath::Outcome outcome) {
   if (seams_.metrics != nullptr) {
-    seams_.metrics->Observe(Timing::kWrite, NowNs() - call.since_ns);
+    seams_.metrics->Observe(Timing::kWrite, NowNs() - call->since_ns);
   }
   if (!outcome) {
-    AnswerWrite(call, 0,
-                tl::unexpected(Failure{.error = std::move(outcome.error()), .expected_seq = 0}));
+    Refuse(std::move(call), {.error = std::move(outcome.error()), .expected_seq = 0});
   } else if (outcome->code != tree::Code::kOk && outcome->multi.empty()) {
     Failure failure = MakeFailure(outcome->code, outcome->message, outcome->path);
     failure.error.zxid = outcome->zxid != 0 ? outcome->zxid : failure.error.zxid;
     failure.expected_seq = outcome->expected_seq;
-    AnswerWrite(call, 0, tl::unexpected(std::move(failure)));
+    Refuse(std::move(call), std::move(failure));
   } else {
     const std::int64_t zxid = outcome->zxid;
-    AnswerWrite(call, zxid, std::move(*outcome));
+    Send(std::move(call), zxid, std::move(*outcome));
   }
-}
-
-// The end of an admitted write.
-void Server::Core::AnswerWrite(WriteCall& call, std::int64_t zxid, Answer<WriteReply> answer) {
-  --admitted_count_;
-  admitted_bytes_ -= call.bytes;
-  Send<WriteReply>(call.caller, zxid, std::move(answer), std::move(call.done));
 }
 
 // --- reads --------------------------------------------------------------------------------------
 
-void Server::Core::Read(Caller caller, ReadRequest request, Callback<ReadReply> done) {
+void Server::Core::Read(Caller&& caller, ReadRequest&& request, Callback<ReadReply>&& done) {
+  auto call = std::make_unique<ReadCall>(std::move(caller), std::move(done));
+  call->request = std::move(request);
   if (auto refusal = RefuseWait()) {
-    Send<ReadReply>(caller, 0, tl::unexpected(std::move(*refusal)), std::move(done));
+    Refuse(std::move(call), std::move(*refusal));
     return;
   }
-  const bool linearizable = request.mode == ReadMode::kLinearizable;
-  const bool stale = request.mode == ReadMode::kStale;
-  ++(linearizable ? counters_.reads_linearizable
-                  : (stale ? counters_.reads_stale : counters_.reads_session));
-
-  struct Call {
-    Caller caller;
-    ReadRequest request;
-    Callback<ReadReply> done;
-    std::int64_t begun_ns;
-  };
-
-  const bool session_needed = request.watch.has_value();
-  auto call =
-      std::make_shared<Call>(Call{std::move(caller), std::move(request), std::move(done), NowNs()});
-  auto fail = [this, call](Failure failure) {
-    Send<ReadReply>(call->caller, 0, tl::unexpected(std::move(failure)), std::move(call->done));
-  };
-  Authenticate(call->caller, session_needed, fail, [this, call, linearizable, stale] {
+  const ReadMode mode = call->request.mode;
+  ++(mode == ReadMode::kLinearizable
+         ? counters_.reads_linearizable
+         : (mode == ReadMode::kStale ? counters_.reads_stale : counters_.reads_session));
+  call->since_ns = mode == ReadMode::kLinearizable ? NowNs() : 0;
+  const bool session_needed = call->request.watch.has_value();
+  Authenticate(std::move(call), session_needed, [this, mode](std::unique_ptr<ReadCall> admitted) {
     ReadPath::Condition condition;
-    condition.fresh = linearizable;
-    condition.min_zxid = stale ? 0 : call->caller.min_zxid;
-    condition.after_seq = stale ? 0 : call->caller.after_seq;
-    AwaitTurn(call->caller, condition, [this, call](tl::expected<void, tree::Error> ok) {
-      Answer<ReadReply> answer =
-          ok ? ExecuteRead(call->caller, call->request)
-             : tl::unexpected(Failure{.error = std::move(ok.error()), .expected_seq = 0});
-      Send<ReadReply>(call->caller, 0, std::move(answer), std::move(call->done));
-      if (call->request.mode == ReadMode::kLinearizable && seams_.metrics != nullptr) {
-        seams_.metrics->Observe(Timing::kLinearizableRead, NowNs() - call->begun_ns);
-      }
-    });
+    condition.fresh = mode == ReadMode::kLinearizable;
+    condition.min_zxid = mode == ReadMode::kStale ? 0 : admitted->caller.min_zxid;
+    condition.after_seq = mode == ReadMode::kStale ? 0 : admitted->caller.after_seq;
+    AwaitTurn<&Core::FinishRead>(std::move(admitted), condition);
   });
 }
 
-// Waits for the session's turn at this member and for a state that is fresh enough.
-void Server::Core::AwaitTurn(const Caller& caller, ReadPath::Condition condition,
-                             ReadPath::Done done) {
-  const std::int64_t session = caller.session;
-  condition.session = session;
-  condition.gated = session != 0;
-  condition.deadline_ns = DeadlineNs(caller.timeout_ms, options_.read_timeout_ms);
-  // A gated wait cannot end before the lane has given the ticket, unless by its deadline later on.
-  auto ticket = std::make_shared<SessionLanes::Ticket>(0);
-  const ReadPath::Id id = reads_->Await(condition, [this, session, ticket, done = std::move(done)](
-                                                       tl::expected<void, tree::Error> ok) {
-    done(std::move(ok));
-    if (session != 0) {
-      lanes_.Leave(session, *ticket);
-    }
-  });
-  if (session != 0) {
-    const auto open = [this, id, ticket](SessionLanes::Ticket given) {
-      *ticket = given;
-      reads_->OpenGate(id);
-    };
-    *ticket = lanes_.Enter(session, SessionLanes::Kind::kRead, open);
+void Server::Core::FinishRead(std::unique_ptr<ReadCall> call, Fresh ok) {
+  if (call->request.mode == ReadMode::kLinearizable && seams_.metrics != nullptr) {
+    seams_.metrics->Observe(Timing::kLinearizableRead, NowNs() - call->since_ns);
   }
-  SchedulePump();
+  if (!ok) {
+    Refuse(std::move(call), {.error = std::move(ok.error()), .expected_seq = 0});
+    return;
+  }
+  Answer<ReadReply> answer = ExecuteRead(call->caller, call->request);
+  Send(std::move(call), 0, std::move(answer));
 }
 
 Answer<ReadReply> Server::Core::ExecuteRead(const Caller& caller, const ReadRequest& request) {
@@ -483,20 +447,20 @@ Answer<ReadReply> Server::Core::LookUp(const ReadRequest& request) const {
 }
 
 void Server::Core::Sync(Caller caller, Callback<Nothing> done) {
-  auto fail = Failing<Nothing>(caller, done);
+  auto call = std::make_unique<Call<Nothing>>(std::move(caller), std::move(done));
   if (auto refusal = RefuseWait()) {
-    fail(std::move(*refusal));
+    Refuse(std::move(call), std::move(*refusal));
     return;
   }
-  Authenticate(caller, false, fail, [=, this] {
+  Authenticate(std::move(call), false, [this](std::unique_ptr<Call<Nothing>> admitted) {
     ReadPath::Condition condition;
     condition.fresh = true;
-    condition.deadline_ns = DeadlineNs(caller.timeout_ms, options_.read_timeout_ms);
-    reads_->Await(condition, [=, this](tl::expected<void, tree::Error> ok) {
+    condition.deadline_ns = DeadlineNs(admitted->caller.timeout_ms, options_.read_timeout_ms);
+    reads_->Await(condition, [this, call = std::move(admitted)](Fresh ok) mutable {
       if (ok) {
-        Send<Nothing>(caller, 0, Nothing{}, done);
+        Send(std::move(call), 0, Nothing{});
       } else {
-        fail(Failure{.error = ok.error(), .expected_seq = 0});
+        Refuse(std::move(call), {.error = std::move(ok.error()), .expected_seq = 0});
       }
     });
     SchedulePump();

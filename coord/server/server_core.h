@@ -58,8 +58,8 @@ class Server::Core final : public PeerTransport::Handler {
   void OpenSession(OpenSessionRequest request, Callback<OpenSessionReply> done);
   void CloseSession(Caller caller, Callback<Nothing> done);
   void Ping(Caller caller, Callback<PingReply> done);
-  void Write(Caller caller, tree::Command command, Callback<WriteReply> done);
-  void Read(Caller caller, ReadRequest request, Callback<ReadReply> done);
+  void Write(Caller&& caller, tree::Command&& command, Callback<WriteReply>&& done);
+  void Read(Caller&& caller, ReadRequest&& request, Callback<ReadReply>&& done);
   void Sync(Caller caller, Callback<Nothing> done);
   void AddWatch(Caller caller, AddWatchRequest request, Callback<AddWatchReply> done);
   void RemoveWatch(Caller caller, tree::WatchId watch_id, Callback<RemoveWatchReply> done);
@@ -105,21 +105,47 @@ class Server::Core final : public PeerTransport::Handler {
 
   // A call of a session that this member does not know (yet).
   struct Unverified {
-    std::vector<std::function<void(bool fresh)>> calls;
+    std::vector<absl::AnyInvocable<void(bool fresh)>> calls;
   };
 
-  // A write from its admission to its answer. Shared by the steps between, which otherwise would
-  // each copy what the caller has sent.
-  struct WriteCall {
+  // A call from its receipt to its answer: handed on from step to step, by one owner to the next.
+  template <typename T>
+  struct Call {
+    using Result = T;
+
+    Call(Caller&& caller_arg, Callback<T>&& done_arg)
+        : caller(std::move(caller_arg)), done(std::move(done_arg)) {}
+
     Caller caller;
+    Callback<T> done;
+    bool authentic = false;           // the caller knows the session's secret
+    SessionLanes::Ticket ticket = 0;  // its place in the session's lane, once it has one
+    // What it is told.
+    ReplyHead head;
+    std::optional<Answer<T>> answer;
+  };
+
+  struct WriteCall final : Call<WriteReply> {
+    using Call::Call;
     tree::Command command;
-    Callback<WriteReply> done;
+    std::int64_t since_ns = 0;
     std::int64_t deadline_ns = 0;
     std::size_t bytes = 0;
+    bool admitted = false;  // counts among what is admitted
+  };
+
+  struct ReadCall final : Call<ReadReply> {
+    using Call::Call;
+    ReadRequest request;
     std::int64_t since_ns = 0;
   };
 
-  using Fail = std::function<void(Failure)>;
+  struct AddWatchCall final : Call<AddWatchReply> {
+    using Call::Call;
+    AddWatchRequest request;
+  };
+
+  using Reply = absl::AnyInvocable<void()>;
 
   // --- server.cc ---
   void BuildRaft(raft::Restored restored);
@@ -160,7 +186,10 @@ class Server::Core final : public PeerTransport::Handler {
   void AfterApply();
   std::pair<std::int64_t, std::int64_t> Stamp();
   void CheckLeader(std::int64_t now_ns);
-  void Deliver(std::function<void()> reply);
+  void Deliver(Reply reply);
+  // Its head and answer are as they shall be.
+  template <typename C>
+  void Deliver(std::unique_ptr<C> call);
 
   std::int64_t NowNs() const { return scope_.NowNs(); }
 
@@ -196,12 +225,24 @@ class Server::Core final : public PeerTransport::Handler {
   std::vector<std::string> Elsewhere(tree::Cursor cursor) const;
 
   // --- server_sessions.cc ---
-  // Runs `go` once the caller's session is known to live here and the secret is right; else `fail`.
-  // Calls of one session keep their order. Without a session `go` runs at once if that is allowed.
-  void Authenticate(const Caller& caller, bool session_needed, Fail fail, std::function<void()> go);
-  void Judge(std::int64_t session, const tree::Bytes16& secret, const Fail& fail,
-             const std::function<void()>& go);
-  void Touch(std::int64_t session);
+  // Calls `go(call)` once the call's session is known to live here and the secret is right, perhaps
+  // at once; else the call is refused. Calls of one session keep their order. Without a session it
+  // goes on at once if that is allowed.
+  template <typename C, typename Go>
+  void Authenticate(std::unique_ptr<C> call, bool session_needed, Go go);
+  // What to refuse the call for before its session is looked at.
+  std::optional<Failure> RefuseCaller(const Caller& caller, bool session_needed) const;
+  // Whether it is told at once if the session's secret is right: it lives here, and no earlier call
+  // of it waits until that is known.
+  bool Known(std::int64_t session) const;
+  // Checks the secret of a session that should live here; if right, the session has been heard.
+  std::optional<Failure> Judge(const Caller& caller, bool* authentic);
+  // Calls back once this member knows whether the session lives, which is `fresh`. Refused: nothing
+  // is called.
+  std::optional<Failure> AwaitFresh(std::int64_t session,
+                                    absl::AnyInvocable<void(bool fresh)> call);
+  Failure CannotTell(std::int64_t session) const;
+  void Touch(std::int64_t session, std::int64_t now_ns);
   void ExchangeTouches();
   void OnTouchBatch(raft::MemberId from, TouchBatch batch);
   void ConfirmTouches(raft::MemberId from, std::uint64_t batch, std::vector<std::int64_t> sessions);
@@ -213,26 +254,42 @@ class Server::Core final : public PeerTransport::Handler {
   std::string ProblemOf(const MemberStatus& member) const;
 
   // --- server_calls.cc ---
-  ReplyHead BaseHead(std::int64_t session) const;
-  ReplyHead HeadFor(const Caller& caller, std::int64_t zxid);
+  ReplyHead BaseHead(std::int64_t session, std::int64_t now_ns) const;
+  // For errors: whom to ask instead.
+  void NameLeader(ReplyHead* head) const;
+  void FillHead(const Caller& caller, bool authentic, std::int64_t zxid, ReplyHead* head);
   Failure MakeFailure(tree::Code code, std::string message, std::string path = {}) const;
   // Why no request is taken at all just now.
   std::optional<Failure> Closed(const Caller& caller) const;
   std::optional<Failure> RefuseWait() const;
   std::optional<Failure> RefuseWrite(const Caller& caller, const tree::Command& command,
                                      std::size_t bytes) const;
-  template <typename T>
-  void Send(const Caller& caller, std::int64_t zxid, Answer<T> answer, Callback<T> done);
-  template <typename T>
-  Fail Failing(const Caller& caller, Callback<T> done);
-  void SubmitWrite(const Caller& caller, tree::Command command, std::int64_t deadline_ns,
-                   std::function<void(WritePath::Outcome)> done);
-  void OnWriteOutcome(WriteCall& call, WritePath::Outcome outcome);
-  void AnswerWrite(WriteCall& call, std::int64_t zxid, Answer<WriteReply> answer);
-  void AwaitTurn(const Caller& caller, ReadPath::Condition condition, ReadPath::Done done);
+  // The end of a call. `zxid`: of its entry, 0 if it has none.
+  template <typename C>
+  void Send(std::unique_ptr<C> call, std::int64_t zxid, Answer<typename C::Result> answer);
+  template <typename C>
+  void Refuse(std::unique_ptr<C> call, Failure failure);
+  void Submit(Caller& caller, tree::Command&& command, std::int64_t deadline_ns,
+              WritePath::Done&& done);
+  void Submit(std::unique_ptr<WriteCall> call);
+  void OnWriteOutcome(std::unique_ptr<WriteCall> call, WritePath::Outcome outcome);
+  using Fresh = tl::expected<void, tree::Error>;
+  // Calls (this->*kThen)(call, ok) once it is the call's turn in its session and the state is fresh
+  // enough, perhaps at once.
+  template <auto kThen, typename C>
+  void AwaitTurn(std::unique_ptr<C> call, ReadPath::Condition condition);
+  void FinishRead(std::unique_ptr<ReadCall> call, Fresh ok);
   Answer<ReadReply> ExecuteRead(const Caller& caller, const ReadRequest& request);
+  void FinishAddWatch(std::unique_ptr<AddWatchCall> call, Fresh ok);
+  void ResumeHere(std::unique_ptr<Call<ResumeWatchesReply>> call,
+                  const ResumeWatchesRequest& request);
   Answer<ReadReply> LookUp(const ReadRequest& request) const;
-  std::int64_t DeadlineNs(std::int64_t timeout_ms, std::int64_t default_ms) const;
+  // How long a call may take that asks for `timeout_ms`.
+  static std::int64_t LimitNs(std::int64_t timeout_ms, std::int64_t default_ms);
+
+  std::int64_t DeadlineNs(std::int64_t timeout_ms, std::int64_t default_ms) const {
+    return NowNs() + LimitNs(timeout_ms, default_ms);
+  }
 
   // Constant after construction.
   const Options options_;
@@ -260,7 +317,7 @@ class Server::Core final : public PeerTransport::Handler {
   raft::IndexedConfiguration configuration_;       // in force; index 0: by the command line
   std::map<raft::MemberId, Peer> peers_;           // all to whom there is a link, or should be
   std::map<std::int64_t, Unverified> unverified_;  // by session
-  std::vector<std::function<void()>> outbox_;      // answers of this turn
+  std::vector<Reply> outbox_;                      // answers of this turn
   std::map<std::int64_t, std::size_t> timeouts_;   // timeout in ms -> sessions that have it
 
   std::size_t admitted_count_ = 0;
@@ -305,22 +362,99 @@ class Server::Core final : public PeerTransport::Handler {
   std::int64_t next_hand_over_ns_ = 0;
 };
 
-// --- answers, as server_calls.cc and server_watches.cc give them ---
+// --- the steps of a call, as server_calls.cc and server_watches.cc take them ---
 
-template <typename T>
-void Server::Core::Send(const Caller& caller, std::int64_t zxid, Answer<T> answer,
-                        Callback<T> done) {
-  ReplyHead head = started_ ? HeadFor(caller, zxid) : ReplyHead{};
-  Deliver([done = std::move(done), head = std::move(head), answer = std::move(answer)]() mutable {
-    done(std::move(head), std::move(answer));
-  });
+template <typename C>
+void Server::Core::Send(std::unique_ptr<C> call, std::int64_t zxid,
+                        Answer<typename C::Result> answer) {
+  if constexpr (requires { call->admitted; }) {
+    if (call->admitted) {
+      --admitted_count_;
+      admitted_bytes_ -= call->bytes;
+    }
+  }
+  if (started_) {
+    FillHead(call->caller, call->authentic, zxid, &call->head);
+    if (!answer) {
+      NameLeader(&call->head);
+    }
+  }
+  call->answer.emplace(std::move(answer));
+  Deliver(std::move(call));
 }
 
-template <typename T>
-Server::Core::Fail Server::Core::Failing(const Caller& caller, Callback<T> done) {
-  return [this, caller, done = std::move(done)](Failure failure) {
-    Send<T>(caller, 0, tl::unexpected(std::move(failure)), done);
+template <typename C>
+void Server::Core::Deliver(std::unique_ptr<C> call) {
+  Deliver(Reply(
+      [call = std::move(call)] { call->done(std::move(call->head), std::move(*call->answer)); }));
+}
+
+template <typename C>
+void Server::Core::Refuse(std::unique_ptr<C> call, Failure failure) {
+  Send(std::move(call), 0, tl::unexpected(std::move(failure)));
+}
+
+template <typename C, typename Go>
+void Server::Core::Authenticate(std::unique_ptr<C> call, bool session_needed, Go go) {
+  if (auto refusal = RefuseCaller(call->caller, session_needed)) {
+    Refuse(std::move(call), std::move(*refusal));
+    return;
+  }
+  const std::int64_t session = call->caller.session;
+  const auto judge = [this](std::unique_ptr<C> judged, Go& then) {
+    if (auto wrong = Judge(judged->caller, &judged->authentic)) {
+      Refuse(std::move(judged), std::move(*wrong));
+    } else {
+      then(std::move(judged));
+    }
   };
+  if (session == 0) {
+    go(std::move(call));
+  } else if (Known(session)) {
+    judge(std::move(call), go);
+  } else {
+    // Refused: AwaitFresh lets go of it uncalled, so that it is kept here.
+    auto waiting = std::make_shared<std::unique_ptr<C>>(std::move(call));
+    auto refusal = AwaitFresh(
+        session, [this, session, judge, waiting, go = std::move(go)](bool fresh) mutable {
+          if (fresh || applier_->machine().sessions().Find(session) != nullptr) {
+            judge(std::move(*waiting), go);
+          } else {
+            Refuse(std::move(*waiting), CannotTell(session));
+          }
+        });
+    if (refusal) {
+      Refuse(std::move(*waiting), std::move(*refusal));
+    }
+  }
+}
+
+template <auto kThen, typename C>
+void Server::Core::AwaitTurn(std::unique_ptr<C> call, ReadPath::Condition condition) {
+  const std::int64_t session = call->caller.session;
+  condition.session = session;
+  if ((session == 0 || lanes_.Idle(session)) && reads_->Holds(condition)) {
+    (this->*kThen)(std::move(call), {});
+    return;
+  }
+  condition.gated = session != 0;
+  condition.deadline_ns = DeadlineNs(call->caller.timeout_ms, options_.read_timeout_ms);
+  const SessionLanes::Ticket ticket = lanes_.TakeTicket();
+  call->ticket = ticket;
+  // A gated wait cannot end before the lane has let it, unless by its deadline later on.
+  const ReadPath::Id id =
+      reads_->Await(condition, [this, call = std::move(call)](Fresh ok) mutable {
+        const std::int64_t of = call->caller.session;
+        const SessionLanes::Ticket place = call->ticket;
+        (this->*kThen)(std::move(call), std::move(ok));
+        if (of != 0) {
+          lanes_.Leave(of, place);
+        }
+      });
+  if (session != 0) {
+    lanes_.Enter(session, SessionLanes::Kind::kRead, ticket, [this, id] { reads_->OpenGate(id); });
+  }
+  SchedulePump();
 }
 
 }  // namespace conclave::server

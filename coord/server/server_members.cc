@@ -261,55 +261,51 @@ bool Server::Core::HandsOver() const {
 // --- what operators ask -------------------------------------------------------------------------
 
 void Server::Core::ListMembers(Callback<Status> done) {
-  const Caller caller{};
-  auto fail = Failing<Status>(caller, done);
-  if (auto closed = Closed(caller)) {
-    fail(std::move(*closed));
-    return;
+  auto call = std::make_unique<Call<Status>>(Caller{}, std::move(done));
+  std::optional<Failure> refusal = Closed(call->caller);
+  if (!refusal) {
+    refusal = RefuseWait();
   }
-  if (auto refusal = RefuseWait()) {
-    fail(std::move(*refusal));
+  if (refusal) {
+    Refuse(std::move(call), std::move(*refusal));
     return;
   }
   ReadPath::Condition condition;
   condition.fresh = true;
   condition.deadline_ns = DeadlineNs(0, options_.read_timeout_ms);
-  reads_->Await(condition, [this, caller, done = std::move(done),
-                            fail](tl::expected<void, tree::Error> fresh) {
-    if (!fresh) {
-      fail(Failure{.error = fresh.error(), .expected_seq = 0});
-      return;
+  reads_->Await(condition, [this, call = std::move(call)](Fresh fresh) mutable {
+    if (fresh) {
+      Send(std::move(call), 0, MakeStatus());
+    } else {
+      Refuse(std::move(call), {.error = std::move(fresh.error()), .expected_seq = 0});
     }
-    Send<Status>(caller, 0, MakeStatus(), done);
   });
   SchedulePump();
 }
 
 void Server::Core::ChangeMembers(const std::string& identity, MemberCommand command,
                                  std::int64_t timeout_ms, Callback<MemberReply> done) {
-  const Caller caller{};
+  auto call = std::make_unique<Call<MemberReply>>(Caller{}, std::move(done));
   const std::string what = server::Describe(command);
   LOG(INFO) << "audit.members asked=\"" << what << "\" by=" << identity
             << " member=" << options_.id;
-  auto fail = Failing<MemberReply>(caller, done);
-  if (auto closed = Closed(caller)) {
-    fail(std::move(*closed));
+  if (auto closed = Closed(call->caller)) {
+    Refuse(std::move(call), std::move(*closed));
     return;
   }
   membership_->Submit(
       std::move(command), DeadlineNs(timeout_ms, options_.write_timeout_ms),
-      [this, caller, what, identity, done = std::move(done), fail](Membership::Outcome outcome) {
+      [this, what, identity, call = std::move(call)](Membership::Outcome outcome) mutable {
         LOG(INFO) << "audit.members done=\"" << what << "\" by=" << identity
                   << " member=" << options_.id << " outcome="
                   << (outcome ? (outcome->changed ? "changed" : "so already")
                               : std::string(tree::NameOf(outcome.error().code)) +
                                     " reason=" + outcome.error().message);
-        if (!outcome) {
-          Failure failure = MakeFailure(outcome.error().code, outcome.error().message);
-          fail(std::move(failure));
-          return;
+        if (outcome) {
+          Send(std::move(call), 0, *outcome);
+        } else {
+          Refuse(std::move(call), MakeFailure(outcome.error().code, outcome.error().message));
         }
-        Send<MemberReply>(caller, 0, *outcome, done);
       });
   SchedulePump();
 }

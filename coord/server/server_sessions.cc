@@ -21,77 +21,69 @@ constexpr std::size_t kExpirePerBucket = 256;
 
 }  // namespace
 
-void Server::Core::Authenticate(const Caller& caller, bool session_needed, Fail fail,
-                                std::function<void()> go) {
+std::optional<Failure> Server::Core::RefuseCaller(const Caller& caller, bool session_needed) const {
   if (auto closed = Closed(caller)) {
-    fail(std::move(*closed));
-    return;
+    return closed;
   }
-  if (caller.session == 0) {
-    if (session_needed) {
-      fail(MakeFailure(tree::Code::kInvalidArgument, "this call needs a session"));
-    } else {
-      go();
-    }
-    return;
+  if (caller.session == 0 && session_needed) {
+    return MakeFailure(tree::Code::kInvalidArgument, "this call needs a session");
   }
-  const std::int64_t session = caller.session;
+  return std::nullopt;
+}
+
+bool Server::Core::Known(std::int64_t session) const {
+  return (unverified_.empty() || !unverified_.contains(session)) &&
+         applier_->machine().sessions().Find(session) != nullptr;
+}
+
+// A session's id is the zxid of its opening. This member may not have come so far, and only one
+// that has applied a fresh read index may call a session expired (rule 4).
+std::optional<Failure> Server::Core::AwaitFresh(std::int64_t session,
+                                                absl::AnyInvocable<void(bool fresh)> call) {
   auto waiting = unverified_.find(session);
-  if (waiting == unverified_.end() && applier_->machine().sessions().Find(session) != nullptr) {
-    Judge(session, caller.secret, fail, go);
-    return;
-  }
-  // A session's id is the zxid of its opening. This member may not have come so far, and only one
-  // that has applied a fresh read index may call a session expired (rule 4).
   if (waiting == unverified_.end()) {
     if (unverified_.size() >= kUnverifiedSessionsMax) {
-      fail(MakeFailure(tree::Code::kOverloaded, "too many unknown sessions ask at once"));
-      return;
+      return MakeFailure(tree::Code::kOverloaded, "too many unknown sessions ask at once");
     }
     waiting = unverified_.try_emplace(session).first;
     ReadPath::Condition condition;
     condition.fresh = true;
     condition.deadline_ns = NowNs() + options_.read_timeout_ms * kNsPerMs;
-    reads_->Await(condition, [this, session](tl::expected<void, tree::Error> fresh) {
+    reads_->Await(condition, [this, session](Fresh fresh) {
       auto at = unverified_.find(session);
-      const std::vector<std::function<void(bool)>> calls = std::move(at->second.calls);
+      auto calls = std::move(at->second.calls);
       unverified_.erase(at);
-      for (const auto& call : calls) {
-        call(fresh.has_value());
+      for (auto& one : calls) {
+        one(fresh.has_value());
       }
     });
     SchedulePump();
   }
   if (waiting->second.calls.size() >= kUnverifiedCallsMax) {
-    fail(MakeFailure(tree::Code::kOverloaded, "too many calls of an unknown session"));
-    return;
+    return MakeFailure(tree::Code::kOverloaded, "too many calls of an unknown session");
   }
-  auto judge = [this, session, secret = caller.secret, fail = std::move(fail),
-                go = std::move(go)](bool fresh) {
-    if (fresh || applier_->machine().sessions().Find(session) != nullptr) {
-      Judge(session, secret, fail, go);
-    } else {
-      fail(MakeFailure(tree::Code::kUnavailable,
-                       fmt::format("this member cannot tell whether session {} lives", session)));
-    }
-  };
-  waiting->second.calls.push_back(std::move(judge));
+  waiting->second.calls.push_back(std::move(call));
+  return std::nullopt;
 }
 
-void Server::Core::Judge(std::int64_t session, const tree::Bytes16& secret, const Fail& fail,
-                         const std::function<void()>& go) {
-  const auto valid = applier_->machine().sessions().Authenticate(session, secret);
+std::optional<Failure> Server::Core::Judge(const Caller& caller, bool* authentic) {
+  const auto valid = applier_->machine().sessions().Authenticate(caller.session, caller.secret);
   if (!valid) {
-    fail(MakeFailure(valid.error().code, valid.error().message));
-    return;
+    return MakeFailure(valid.error().code, valid.error().message);
   }
-  Touch(session);
-  go();
+  *authentic = true;
+  Touch(caller.session, NowNs());
+  return std::nullopt;
 }
 
-void Server::Core::Touch(std::int64_t session) {
+Failure Server::Core::CannotTell(std::int64_t session) const {
+  return MakeFailure(tree::Code::kUnavailable,
+                     fmt::format("this member cannot tell whether session {} lives", session));
+}
+
+void Server::Core::Touch(std::int64_t session, std::int64_t now_ns) {
   ++counters_.touches;
-  touch_.Touched(session, NowNs());
+  touch_.Touched(session, now_ns);
 }
 
 void Server::Core::ExchangeTouches() {

@@ -80,6 +80,7 @@ void Server::Core::AfterApply() {
   if (hello_.cluster == raft::ClusterId{}) {
     RefreshHello();  // the first entry names the cluster
   }
+  writes_->AfterApply();
   reads_->OnApplied(static_cast<std::int64_t>(applied));
 }
 
@@ -238,17 +239,17 @@ std::pair<std::int64_t, std::int64_t> Server::Core::Stamp() {
   return {seams_.wall_clock->NowMs(), elapsed_ns};
 }
 
-void Server::Core::Deliver(std::function<void()> reply) {
+void Server::Core::Deliver(Reply reply) {
   outbox_.push_back(std::move(reply));
   if (!delivering_) {
     delivering_ = true;
     scope_.Post([this] {
       delivering_ = false;
-      const auto replies = std::exchange(outbox_, {});
+      std::vector<Reply> replies = std::exchange(outbox_, {});
       if (stopping_) {
         SchedulePump();
       }
-      for (const auto& deliver : replies) {
+      for (Reply& deliver : replies) {
         deliver();
       }
     });

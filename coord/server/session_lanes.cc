@@ -2,70 +2,75 @@
 
 #include <algorithm>
 #include <utility>
-#include <vector>
 
 namespace conclave::server {
 
-SessionLanes::Ticket SessionLanes::Enter(std::int64_t session, Kind kind,
-                                         std::function<void(Ticket)> start) {
-  const Ticket ticket = next_++;
+bool SessionLanes::EnterOpen(std::int64_t session, Kind kind) {
   Lane& lane = lanes_[session];
-  const bool open = lane.items.empty() || (kind == Kind::kWrite && lane.waiting == 0 &&
-                                           lane.items.back().kind == Kind::kWrite);
-  lane.items.push_back({.ticket = ticket, .kind = kind, .start = {}});
   ++size_;
+  const bool open = (lane.waiting == nullptr || lane.waiting->empty()) && Fits(lane, kind);
   if (open) {
-    start(ticket);
-  } else {
-    ++lane.waiting;
-    lane.items.back().start = std::move(start);
+    ++lane.running;
+    lane.kind = kind;
   }
-  return ticket;
+  return open;
+}
+
+void SessionLanes::Wait(std::int64_t session, Kind kind, Ticket ticket,
+                        absl::AnyInvocable<void()> start) {
+  Lane& lane = lanes_[session];
+  if (lane.waiting == nullptr) {
+    lane.waiting = std::make_unique<std::deque<Waiting>>();
+  }
+  lane.waiting->push_back({.ticket = ticket, .kind = kind, .start = std::move(start)});
 }
 
 void SessionLanes::Leave(std::int64_t session, Ticket ticket) {
-  auto lane = lanes_.find(session);
-  if (lane == lanes_.end()) {
+  auto at = lanes_.find(session);
+  if (at == lanes_.end()) {
     return;
   }
-  std::deque<Item>& items = lane->second.items;
-  auto item = std::find_if(items.begin(), items.end(),
-                           [ticket](const Item& at) { return at.ticket == ticket; });
-  if (item == items.end()) {
-    return;
-  }
-  if (item->start) {
-    --lane->second.waiting;
-  }
-  items.erase(item);
+  Lane& lane = at->second;
   --size_;
-  if (items.empty()) {
-    lanes_.erase(lane);
-  } else if (lane->second.waiting > 0) {
-    StartEligible(session);
+  if (lane.waiting != nullptr && !lane.waiting->empty() && ticket >= lane.waiting->front().ticket) {
+    const auto item = std::lower_bound(
+        lane.waiting->begin(), lane.waiting->end(), ticket,
+        [](const Waiting& waiting, Ticket wanted) { return waiting.ticket < wanted; });
+    item->start = nullptr;
+  } else {
+    --lane.running;
   }
+  StartEligible(session);
 }
 
 void SessionLanes::StartEligible(std::int64_t session) {
-  // A start may enter, leave and so change the lane; look anew after each.
+  // A start may enter and leave, in this lane and in others: looked at anew after each.
   while (true) {
-    auto lane = lanes_.find(session);
-    if (lane == lanes_.end()) {
+    auto at = lanes_.find(session);
+    Lane& lane = at->second;
+    if (lane.starting) {
+      return;  // whoever starts goes on
+    }
+    while (lane.waiting != nullptr && !lane.waiting->empty() && !lane.waiting->front().start) {
+      lane.waiting->pop_front();
+    }
+    if (lane.waiting == nullptr || lane.waiting->empty()) {
+      if (lane.running == 0) {
+        lanes_.erase(at);
+      }
       return;
     }
-    std::deque<Item>& items = lane->second.items;
-    auto next = items.begin();
-    while (next != items.end() && next->kind == Kind::kWrite && !next->start) {
-      ++next;
-    }
-    const bool may_start =
-        next != items.end() && next->start && (next->kind == Kind::kWrite || next == items.begin());
-    if (!may_start) {
+    Waiting& next = lane.waiting->front();
+    if (!Fits(lane, next.kind)) {
       return;
     }
-    const Ticket ticket = next->ticket;
-    --lane->second.waiting;
-    std::exchange(next->start, nullptr)(ticket);
+    ++lane.running;
+    lane.kind = next.kind;
+    lane.starting = true;
+    auto start = std::move(next.start);
+    lane.waiting->pop_front();
+    start();
+    lanes_.find(session)->second.starting = false;
   }
 }
 

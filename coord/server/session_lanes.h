@@ -4,8 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <functional>
-#include <map>
+#include <memory>
+#include <utility>
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/any_invocable.h>
 
 namespace conclave::server {
 
@@ -24,32 +27,55 @@ class SessionLanes {
   SessionLanes& operator=(const SessionLanes&) = delete;
   ~SessionLanes() = default;
 
-  // Puts a request at the end of its session's lane. `start` is called once it may take effect:
-  // perhaps inside this call, perhaps inside a later Leave.
-  Ticket Enter(std::int64_t session, Kind kind, std::function<void(Ticket)> start);
+  // Names the next request that enters.
+  Ticket TakeTicket() { return next_++; }
 
-  // The request has been answered, whether it was started or not.
+  // Puts a request at the end of its session's lane. `start` is called once it may take effect:
+  // perhaps inside this call, perhaps inside a later Leave. REQUIRES: the ticket was taken after
+  // those of all requests in the lane.
+  template <typename Start>
+  void Enter(std::int64_t session, Kind kind, Ticket ticket, Start start) {
+    if (EnterOpen(session, kind)) {
+      start();
+    } else {
+      Wait(session, kind, ticket, std::move(start));
+    }
+  }
+
+  // The request has been answered, whether it was started or not. Once for each request.
   void Leave(std::int64_t session, Ticket ticket);
+
+  // Nothing of the session is under way or waits.
+  [[nodiscard]] bool Idle(std::int64_t session) const { return !lanes_.contains(session); }
 
   [[nodiscard]] std::size_t size() const { return size_; }
 
  private:
-  struct Item {
+  struct Waiting {
     Ticket ticket = 0;
     Kind kind = Kind::kRead;
-    std::function<void(Ticket)> start;  // empty once called
+    absl::AnyInvocable<void()> start;  // empty: it has left
   };
 
   struct Lane {
-    std::deque<Item> items;
-    std::size_t waiting = 0;  // items not started: mostly none, and then nothing is looked for
+    Kind kind = Kind::kRead;  // of those that run
+    std::size_t running = 0;  // writes, or one read
+    bool starting = false;    // StartEligible is at work further up the stack
+    // Behind those that run, by ticket. Most lanes never have any.
+    std::unique_ptr<std::deque<Waiting>> waiting;
   };
 
+  [[nodiscard]] static bool Fits(const Lane& lane, Kind kind) {
+    return lane.running == 0 || (kind == Kind::kWrite && lane.kind == Kind::kWrite);
+  }
+
+  bool EnterOpen(std::int64_t session, Kind kind);
+  void Wait(std::int64_t session, Kind kind, Ticket ticket, absl::AnyInvocable<void()> start);
   void StartEligible(std::int64_t session);
 
   Ticket next_ = 1;
   std::size_t size_ = 0;
-  std::map<std::int64_t, Lane> lanes_;
+  absl::flat_hash_map<std::int64_t, Lane> lanes_;  // never walked through
 };
 
 }  // namespace conclave::server

@@ -25,12 +25,20 @@ tree::Error MakeError(tree::Code code, std::string message) {
   return error;
 }
 
+// The entry with the time of `stamp` in it: itself if nobody else has it, else a copy.
+std::shared_ptr<const std::string> Stamped(const std::shared_ptr<std::string>& entry, bool own,
+                                           std::pair<std::int64_t, std::int64_t> stamp) {
+  const auto stamped = own ? entry : std::make_shared<std::string>(*entry);
+  CHECK(tree::StampTime(*stamped, stamp.first, stamp.second)) << "an entry that is none was taken";
+  return stamped;
+}
+
 }  // namespace
 
-// What goes into one Propose: the commands, and whose they are.
+// What goes into one Propose: the commands, and whose they are. All have the same time.
 struct WritePath::Batch {
   std::vector<std::shared_ptr<const std::string>> commands;
-  std::vector<std::uint64_t> own;
+  std::vector<Pending*> own;
   std::size_t forwarded = 0;
   std::size_t bytes = 0;
 
@@ -45,23 +53,32 @@ struct WritePath::Batch {
 WritePath::WritePath(Links links, std::uint64_t first_request)
     : links_(std::move(links)), next_request_(first_request) {}
 
-void WritePath::Submit(Request request) {
-  const std::uint64_t id = next_request_++;
+void WritePath::Submit(Request&& request) {
+  const Id id = next_request_++;
   request.header.origin_member = links_.self;
   request.header.origin_request = id;
-  Pending pending;
+  Pending& pending = pending_[id];
   pending.session = request.header.session;
   pending.seq = request.header.seq;
-  pending.entry =
-      std::make_shared<const std::string>(tree::EncodeEntry(request.header, request.command));
+  pending.entry = std::make_shared<std::string>(tree::EncodeEntry(request.header, request.command));
   pending.deadline_ns = request.deadline_ns;
   pending.done = std::move(request.done);
-  deadlines_.emplace(pending.deadline_ns, id);
-  if (pending.session != 0) {
-    by_seq_.emplace(pending.session, pending.seq, id);
+  earliest_deadline_ns_ = std::min(earliest_deadline_ns_, pending.deadline_ns);
+  MarkUnsent(id, pending);
+}
+
+void WritePath::MarkUnsent(Id id, Pending& pending) {
+  if (!std::exchange(pending.unsent, true)) {
+    unsent_sorted_ = unsent_sorted_ && (unsent_.empty() || unsent_.back() < id);
+    unsent_.push_back(id);
   }
-  pending_.emplace(id, std::move(pending));
-  unsent_.insert(id);
+}
+
+// Brings what is due into the order of submission.
+void WritePath::SortUnsent() {
+  if (!std::exchange(unsent_sorted_, true)) {
+    std::sort(unsent_.begin(), unsent_.end());
+  }
 }
 
 bool WritePath::ProposeOnce(const tree::Command& command) {
@@ -69,7 +86,8 @@ bool WritePath::ProposeOnce(const tree::Command& command) {
     return false;
   }
   Batch batch;
-  batch.Add(Stamped(tree::EncodeEntry(tree::EntryHeader{}, command)));
+  batch.Add(Stamped(std::make_shared<std::string>(tree::EncodeEntry(tree::EntryHeader{}, command)),
+                    true, links_.stamp()));
   return Propose(batch);
 }
 
@@ -86,47 +104,68 @@ void WritePath::Flush() {
 }
 
 void WritePath::FlushAsLeader() {
-  while (!forwarded_.empty() || !unsent_.empty()) {
+  if (forwarded_.empty() && unsent_.empty()) {
+    return;
+  }
+  SortUnsent();
+  const auto stamp = links_.stamp();
+  std::size_t done = 0;  // of unsent_
+  while (!forwarded_.empty() || done < unsent_.size()) {
     Batch batch;
+    batch.commands.reserve(forwarded_.size() + unsent_.size() - done);
     while (batch.forwarded < forwarded_.size() && !batch.full()) {
-      batch.Add(Stamped(*forwarded_[batch.forwarded++].entry.entry));
+      // What came over a wire is nobody else's; a peer in the same process may have kept it.
+      const auto& entry = forwarded_[batch.forwarded++].entry.entry;
+      batch.Add(Stamped(entry, entry.use_count() == 1, stamp));
     }
-    for (auto id = unsent_.begin(); id != unsent_.end() && !batch.full(); ++id) {
-      batch.Add(Stamped(*pending_.at(*id).entry));
-      batch.own.push_back(*id);
+    std::size_t looked = done;
+    for (; looked < unsent_.size() && !batch.full(); ++looked) {
+      auto at = pending_.find(unsent_[looked]);
+      if (at != pending_.end()) {  // else it has been answered meanwhile
+        batch.Add(Stamped(at->second.entry, !at->second.handed_on, stamp));
+        batch.own.push_back(&at->second);
+      }
     }
     if (!Propose(batch)) {
-      return;  // what is uncommitted has reached its bound: again when some of it has committed
+      break;  // what is uncommitted has reached its bound: again when some of it has committed
     }
     for (std::size_t i = 0; i < batch.forwarded; ++i) {
       forwarded_bytes_ -= forwarded_.front().entry.entry->size();
       forwarded_.pop_front();
     }
-    for (const std::uint64_t id : batch.own) {
-      ++pending_.at(id).attempts;
-      unsent_.erase(id);
+    for (Pending* pending : batch.own) {
+      pending->HandOn();
     }
+    done = looked;
   }
+  unsent_.erase(unsent_.begin(), unsent_.begin() + static_cast<std::ptrdiff_t>(done));
 }
 
 void WritePath::FlushToLeader(raft::MemberId leader) {
-  while (!unsent_.empty()) {
+  SortUnsent();
+  const std::vector<Id> due = std::exchange(unsent_, {});
+  for (auto id = due.begin(); id != due.end();) {
     Forward forward;
     std::size_t bytes = 0;
-    while (!unsent_.empty() && bytes < kBatchBytesMax) {
-      const std::uint64_t id = *unsent_.begin();
-      unsent_.erase(unsent_.begin());
-      Pending& pending = pending_.at(id);
-      ++pending.attempts;
-      bytes += pending.entry->size();
-      forward.entries.push_back({.request_id = id, .entry = pending.entry});
+    for (; id != due.end() && bytes < kBatchBytesMax; ++id) {
+      auto at = pending_.find(*id);
+      if (at != pending_.end()) {
+        at->second.HandOn();
+        bytes += at->second.entry->size();
+        forward.entries.push_back({.request_id = *id, .entry = at->second.entry});
+      }
     }
-    links_.counters->writes_forwarded += forward.entries.size();
-    links_.transport->Send(leader, std::move(forward));
+    if (!forward.entries.empty()) {
+      links_.counters->writes_forwarded += forward.entries.size();
+      links_.transport->Send(leader, std::move(forward));
+    }
   }
 }
 
 bool WritePath::Propose(Batch& batch) {
+  if (batch.commands.empty()) {
+    return true;
+  }
   const auto proposed = links_.raft->Propose(batch.commands);
   if (!proposed) {
     return false;
@@ -134,13 +173,6 @@ bool WritePath::Propose(Batch& batch) {
   ++links_.counters->proposals;
   links_.counters->proposed_entries += batch.commands.size();
   return true;
-}
-
-std::shared_ptr<const std::string> WritePath::Stamped(const std::string& entry) {
-  auto copy = std::make_shared<std::string>(entry);
-  const auto [wall_ms, elapsed_ns] = links_.stamp();
-  CHECK(tree::StampTime(*copy, wall_ms, elapsed_ns)) << "an entry that is none was accepted";
-  return copy;
 }
 
 void WritePath::OnForward(raft::MemberId from, Forward forward) {
@@ -200,7 +232,7 @@ void WritePath::OnForwardRejected(raft::MemberId from, const ForwardRejected& re
       // If consensus still names that member, the next change of role sends it again; asking the
       // same member at once would only go round in circles.
       if (links_.raft->leader() != from) {
-        unsent_.insert(id);
+        MarkUnsent(id, pending);
       }
     } else if (pending.attempts == 0) {
       ++links_.counters->writes_refused;
@@ -212,9 +244,21 @@ void WritePath::OnForwardRejected(raft::MemberId from, const ForwardRejected& re
   }
 }
 
-void WritePath::Resend() {
+std::vector<WritePath::Id> WritePath::PendingIds() const {
+  std::vector<Id> ids;
+  ids.reserve(pending_.size());
   for (const auto& [id, pending] : pending_) {
-    unsent_.insert(unsent_.end(), id);
+    ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+void WritePath::Resend() {
+  unsent_ = PendingIds();
+  unsent_sorted_ = true;
+  for (auto& [id, pending] : pending_) {
+    pending.unsent = true;
   }
 }
 
@@ -226,10 +270,8 @@ void WritePath::OnApplied(tree::ApplyResult& result) {
   if (at == pending_.end()) {
     return;
   }
-  if (result.reply.code == tree::Code::kSequenceGap &&
-      EarlierPending(at->second.session, at->second.seq)) {
-    // The one before it was lost on the way and is being sent again; so is this one, behind it.
-    unsent_.insert(at->first);
+  if (result.reply.code == tree::Code::kSequenceGap && at->second.session != 0) {
+    gaps_.push_back({.id = at->first, .reply = std::move(result.reply)});
     return;
   }
   ++links_.counters->writes_answered;
@@ -239,16 +281,35 @@ void WritePath::OnApplied(tree::ApplyResult& result) {
   Answer(at, std::move(result.reply));
 }
 
-void WritePath::OnInstalled(const tree::Sessions& sessions) {
-  std::vector<std::uint64_t> ids;
+void WritePath::AfterApply() {
+  if (gaps_.empty()) {
+    return;
+  }
+  std::vector<Gap> gaps = std::exchange(gaps_, {});
+  absl::flat_hash_map<std::int64_t, std::int64_t> first;  // session -> its earliest write here
   for (const auto& [id, pending] : pending_) {
-    if (pending.attempts > 0) {
-      ids.push_back(id);
+    std::int64_t& seq = first.try_emplace(pending.session, pending.seq).first->second;
+    seq = std::min(seq, pending.seq);
+  }
+  for (Gap& gap : gaps) {
+    auto at = pending_.find(gap.id);
+    if (at == pending_.end()) {
+      continue;
+    }
+    if (first.at(at->second.session) < at->second.seq) {
+      // The one before it was lost on the way and is being sent again; so is this one, behind it.
+      MarkUnsent(gap.id, at->second);
+    } else {
+      ++links_.counters->writes_answered;
+      Answer(at, std::move(gap.reply));
     }
   }
-  for (const std::uint64_t id : ids) {
+}
+
+void WritePath::OnInstalled(const tree::Sessions& sessions) {
+  for (const Id id : PendingIds()) {
     auto at = pending_.find(id);
-    if (at == pending_.end()) {
+    if (at == pending_.end() || at->second.attempts == 0) {
       continue;
     }
     const Pending& pending = at->second;
@@ -292,33 +353,35 @@ void WritePath::AnswerStored(PendingMap::iterator at, tree::Reply reply) {
   Answer(at, std::move(reply));
 }
 
-bool WritePath::EarlierPending(std::int64_t session, std::int64_t seq) const {
-  if (session == 0) {
-    return false;
-  }
-  auto first = by_seq_.lower_bound({session, 0, 0});
-  return first != by_seq_.end() && std::get<0>(*first) == session && std::get<1>(*first) < seq;
-}
-
 void WritePath::Expire(std::int64_t now_ns, bool leaderless) {
-  while (!deadlines_.empty() && deadlines_.begin()->first <= now_ns) {
-    Abandon(pending_.find(deadlines_.begin()->second), "the deadline has passed");
-  }
-  if (!leaderless) {
+  if (now_ns < earliest_deadline_ns_ && !leaderless) {
     return;
   }
-  const std::set<std::uint64_t> unsent = unsent_;
-  for (const std::uint64_t id : unsent) {
+  for (const Id id : PendingIds()) {
     auto at = pending_.find(id);
-    if (at != pending_.end() && at->second.attempts == 0) {
+    if (at == pending_.end()) {
+      continue;
+    }
+    if (at->second.deadline_ns <= now_ns) {
+      Abandon(at, "the deadline has passed");
+    } else if (leaderless && at->second.unsent && at->second.attempts == 0) {
       Abandon(at, "no leader is known to this member");
     }
+  }
+  earliest_deadline_ns_ = std::numeric_limits<std::int64_t>::max();
+  for (const auto& [id, pending] : pending_) {
+    earliest_deadline_ns_ = std::min(earliest_deadline_ns_, pending.deadline_ns);
   }
 }
 
 void WritePath::FailAll(const std::string& why) {
   while (!pending_.empty()) {
-    Abandon(pending_.begin(), why);
+    for (const Id id : PendingIds()) {
+      auto at = pending_.find(id);
+      if (at != pending_.end()) {
+        Abandon(at, why);
+      }
+    }
   }
   RejectForwarded(RejectReason::kNotLeader, why);
 }
@@ -336,10 +399,7 @@ void WritePath::Abandon(PendingMap::iterator at, const std::string& why) {
 }
 
 void WritePath::Answer(PendingMap::iterator at, Outcome outcome) {
-  const auto done = std::move(at->second.done);
-  deadlines_.erase({at->second.deadline_ns, at->first});
-  by_seq_.erase({at->second.session, at->second.seq, at->first});
-  unsent_.erase(at->first);
+  Done done = std::move(at->second.done);
   pending_.erase(at);
   if (done) {
     done(std::move(outcome));

@@ -6,15 +6,15 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
+#include <limits>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
+#include <absl/container/flat_hash_map.h>
+#include <absl/functional/any_invocable.h>
 #include <tl/expected.hpp>
 
 #include "coord/server/peer_transport.h"
@@ -39,17 +39,17 @@ namespace conclave::server {
 //   2. Attempts are made in the order of request ids, which is the order of submission: the writes
 //      of a session reach a leader in their order, also after a change of leader. Exactly-once at
 //      apply (rule 2) makes the repetition harmless.
-//   3. Entries handed to consensus are copies: an entry that may be in the log is never stamped
-//      again.
+//   3. An entry that may be in a log, or on its way to one, is never stamped again: a copy is.
 class WritePath {
  public:
   using Outcome = tl::expected<tree::Reply, tree::Error>;
+  using Done = absl::AnyInvocable<void(Outcome)>;
 
   struct Request {
     tree::EntryHeader header;  // origin and time are filled in here
     tree::Command command;
     std::int64_t deadline_ns = 0;
-    std::function<void(Outcome)> done;  // may be empty
+    Done done;  // may be empty
   };
 
   struct Links {
@@ -74,7 +74,7 @@ class WritePath {
   ~WritePath() = default;
 
   // Accepts a write; it leaves with the next Flush.
-  void Submit(Request request);
+  void Submit(Request&& request);
 
   // Proposes without a waiter and without a second attempt: the leader's own decision to end a
   // session must not outlive its office. Returns false if it was not taken.
@@ -92,6 +92,8 @@ class WritePath {
 
   // An entry was applied here.
   void OnApplied(tree::ApplyResult& result);
+  // Some were, and nothing else has happened since: judges the gaps among them.
+  void AfterApply();
 
   // The state was replaced, and the applies of the entries between will not be seen here: what they
   // have answered is answered as stored, and what cannot be told is an unknown outcome. What has
@@ -108,21 +110,37 @@ class WritePath {
   [[nodiscard]] std::size_t pending() const { return pending_.size(); }
 
  private:
+  using Id = std::uint64_t;
+
   struct Pending {
     std::int64_t session = 0;
     std::int64_t seq = 0;
-    std::shared_ptr<const std::string> entry;
+    std::shared_ptr<std::string> entry;
     std::int64_t deadline_ns = 0;
     // Attempts that may still come to an apply. 0: certainly not executed.
     int attempts = 0;
-    std::function<void(Outcome)> done;
+    bool handed_on = false;  // an attempt was ever made: others may read the entry
+    bool unsent = false;     // stands in unsent_
+    Done done;
+
+    void HandOn() {
+      ++attempts;
+      handed_on = true;
+      unsent = false;
+    }
   };
 
-  using PendingMap = std::map<std::uint64_t, Pending>;
+  using PendingMap = absl::flat_hash_map<Id, Pending>;
 
   struct Forwarded {
     raft::MemberId from = 0;
     ForwardedEntry entry;
+  };
+
+  // An attempt was applied after one that it needs was lost.
+  struct Gap {
+    Id id = 0;
+    tree::Reply reply;
   };
 
   struct Batch;
@@ -131,21 +149,26 @@ class WritePath {
   void FlushToLeader(raft::MemberId leader);
   void RejectForwarded(RejectReason reason, const std::string& message);
   bool Propose(Batch& batch);
-  std::shared_ptr<const std::string> Stamped(const std::string& entry);
+  void MarkUnsent(Id id, Pending& pending);
+  void SortUnsent();
+  [[nodiscard]] std::vector<Id> PendingIds() const;
   void Answer(PendingMap::iterator at, Outcome outcome);
   void AnswerStored(PendingMap::iterator at, tree::Reply reply);
   static std::optional<tree::Reply> OpenedBefore(const std::string& entry,
                                                  const tree::Sessions& sessions);
   void Abandon(PendingMap::iterator at, const std::string& why);
-  bool EarlierPending(std::int64_t session, std::int64_t seq) const;
 
   const Links links_;
-  std::uint64_t next_request_;
-  PendingMap pending_;                                          // by request id
-  std::set<std::uint64_t> unsent_;                              // due for an attempt
-  std::set<std::pair<std::int64_t, std::uint64_t>> deadlines_;  // when, request id
-  // (session, seq, request id): tells whether an earlier write of a session is pending here.
-  std::set<std::tuple<std::int64_t, std::int64_t, std::uint64_t>> by_seq_;
+  Id next_request_;
+  PendingMap pending_;  // by request id; its order means nothing
+  // Due for an attempt. In order of ids but for what was put back since the last SortUnsent; may
+  // hold ids that have been answered meanwhile.
+  std::vector<Id> unsent_;
+  bool unsent_sorted_ = true;
+  // No deadline of pending_ is earlier. Most writes are answered long before theirs, so that
+  // looking through all when this has come is cheaper than keeping them in order.
+  std::int64_t earliest_deadline_ns_ = std::numeric_limits<std::int64_t>::max();
+  std::vector<Gap> gaps_;  // of this slice of applies
   std::deque<Forwarded> forwarded_;
   std::size_t forwarded_bytes_ = 0;
 };

@@ -159,7 +159,7 @@ std::unique_ptr<FrameConnection> FakeCluster::Connect(const Endpoint& endpoint,
   link->callbacks = std::move(callbacks);
   link->mute = member(id).mute;
   link->dispatcher = std::make_unique<wire::CallDispatcher>(
-      ProcessorFor(*this, link), wire::Limits{}, counters_,
+      wire::Generated(ProcessorFor(*this, link)), wire::Limits{}, counters_,
       [weak = std::weak_ptr<Link>(link)](std::string_view reply) {
         if (const auto open = weak.lock()) {
           open->ToClient(std::string(reply));

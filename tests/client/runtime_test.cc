@@ -51,8 +51,8 @@ class FakeService final : public wire::Service {
       : cluster_(cluster),
         link_(cluster.Attach(member, [&caller] { caller.Close("the test says so"); })) {}
 
-  std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor() override {
-    return FakeCluster::ProcessorFor(cluster_, link_);
+  std::shared_ptr<wire::Processor> processor() override {
+    return wire::Generated(FakeCluster::ProcessorFor(cluster_, link_));
   }
 
   void OnClosed() override { FakeCluster::Detach(*link_); }

@@ -152,7 +152,7 @@ TEST(PeerCodec, TimeoutNow) { EXPECT_EQ(TravelRaft(raft::TimeoutNow{kHuge}).term
 TEST(PeerCodec, ForwardKeepsOrder) {
   server::Forward m;
   for (std::uint64_t i = 0; i < 5; ++i) {
-    m.entries.push_back({kHuge + i, std::make_shared<const std::string>(i, 'x')});
+    m.entries.push_back({kHuge + i, std::make_shared<std::string>(i, 'x')});
   }
   const auto back = TravelServer(m);
   ASSERT_EQ(back.entries.size(), 5U);

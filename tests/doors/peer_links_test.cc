@@ -164,7 +164,7 @@ TEST_F(PeerLinksTest, AMemberThatStartsLaterIsFoundByItsOwnHello) {
 TEST_F(PeerLinksTest, MessagesArriveInOrderAlsoWhenTheyFillManyFrames) {
   StartBoth();
   constexpr std::uint64_t kCount = 300;
-  const auto large = std::make_shared<const std::string>(20'000, 'x');
+  const auto large = std::make_shared<std::string>(20'000, 'x');
   for (std::uint64_t i = 0; i < kCount; ++i) {
     server::Forward forward;
     forward.entries.push_back({i, large});

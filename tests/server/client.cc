@@ -189,7 +189,7 @@ void Client::SendWrite(tree::Command command, Callback<WriteReply> then) {
   cluster_->server(member_).Write(
       caller, std::move(command),
       [this, alive = std::weak_ptr<char>(alive_), caller, then = std::move(then)](
-          ReplyHead head, Answer<WriteReply> answer) {
+          ReplyHead head, Answer<WriteReply> answer) mutable {
         if (alive.expired()) {
           return;
         }

@@ -110,20 +110,18 @@ class TestService final : public Service {
  public:
   TestService(SharedState& state, Caller* caller)
       : state_(state),
-        processor_(std::make_shared<idl::v1::CoordAsyncProcessor>(
-            std::make_shared<TestHandler>(state, caller))) {
+        processor_(Generated(std::make_shared<idl::v1::CoordAsyncProcessor>(
+            std::make_shared<TestHandler>(state, caller)))) {
     ++state_.connections;
   }
 
-  std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor() override {
-    return processor_;
-  }
+  std::shared_ptr<Processor> processor() override { return processor_; }
 
   void OnClosed() override { ++state_.closed; }
 
  private:
   SharedState& state_;
-  std::shared_ptr<idl::v1::CoordAsyncProcessor> processor_;
+  std::shared_ptr<Processor> processor_;
 };
 
 }  // namespace conclave::wire::testing

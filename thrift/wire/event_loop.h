@@ -41,8 +41,8 @@ class TurnEndHook {
 /// Thread: Post, Stop and the counters from any; Run on the thread that becomes the loop's; all
 /// else on the loop's thread, or before Run and after it has returned.
 ///
-/// A turn is: ready sockets, due timers, the whole inbox and what its tasks post in turn (down a few
-/// steps), and then the turn-end hooks, so that whatever a turn has produced for one connection
+/// A turn is: ready sockets, due timers, the whole inbox and what its tasks post in turn (down a
+/// few steps), and then the turn-end hooks, so that whatever a turn has produced for one connection
 /// leaves it in one system call.
 class EventLoop final : public Scheduler {
  public:

@@ -1,20 +1,14 @@
-// Thrift's protocols over one frame in memory, with the limits that libthrift 0.17 does not set by
-// itself: without them a message of seven bytes makes it allocate 512 MiB.
+// Messages in frames: either of Thrift's protocols, chosen by the first byte.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include <thrift/protocol/TBinaryProtocol.h>
-#include <thrift/protocol/TCompactProtocol.h>
-#include <thrift/transport/TBufferTransports.h>
+#include "thrift/wire/frame_protocols.h"
 
 namespace conclave::wire {
-
-enum class Protocol : std::uint8_t { kBinary, kCompact };
 
 /// By the first byte of a message: 0x80 binary (strict), 0x82 compact.
 std::optional<Protocol> DetectProtocol(std::string_view frame);
@@ -25,7 +19,7 @@ std::optional<Protocol> DetectProtocol(std::string_view frame);
 class MessageReader {
  public:
   explicit MessageReader(std::uint32_t container_size_max);
-  ~MessageReader();
+  ~MessageReader() = default;
   MessageReader(const MessageReader&) = delete;
   MessageReader& operator=(const MessageReader&) = delete;
   MessageReader(MessageReader&&) = delete;
@@ -37,42 +31,9 @@ class MessageReader {
   apache::thrift::protocol::TProtocol& Begin(std::string_view frame, Protocol protocol);
 
  private:
-  class Input;
-  class Compact;
-
-  std::shared_ptr<Input> input_;
-  apache::thrift::protocol::TBinaryProtocolT<apache::thrift::transport::TMemoryBuffer> binary_;
-  std::unique_ptr<Compact> compact_;
-};
-
-/// Elements of a list that somebody has encoded already.
-class ListElements {
- public:
-  ListElements() = default;
-  ListElements(const ListElements&) = delete;
-  ListElements& operator=(const ListElements&) = delete;
-  ListElements(ListElements&&) = delete;
-  ListElements& operator=(ListElements&&) = delete;
-
-  [[nodiscard]] virtual std::uint32_t count() const = 0;
-  /// Writes them one after the other, through `out` or as bytes to its transport.
-  virtual void Write(apache::thrift::protocol::TProtocol& out, Protocol which) const = 0;
-
- protected:
-  ~ListElements() = default;
-};
-
-/// While it lives, the first list of structs that a MessageWriter of this thread is given empty
-/// gets these elements instead: what is the same in many messages is then neither put into the
-/// generated structs of each nor encoded for each. They must outlive it; null: nothing happens.
-class ListSplice {
- public:
-  explicit ListSplice(const ListElements* elements);
-  ~ListSplice();
-  ListSplice(const ListSplice&) = delete;
-  ListSplice& operator=(const ListSplice&) = delete;
-  ListSplice(ListSplice&&) = delete;
-  ListSplice& operator=(ListSplice&&) = delete;
+  InputBytes input_;
+  BinaryReader binary_;
+  CompactReader compact_;
 };
 
 /// Writes messages into a buffer that is used again and again.
@@ -81,7 +42,7 @@ class ListSplice {
 class MessageWriter {
  public:
   MessageWriter();
-  ~MessageWriter();
+  ~MessageWriter() = default;
   MessageWriter(const MessageWriter&) = delete;
   MessageWriter& operator=(const MessageWriter&) = delete;
   MessageWriter(MessageWriter&&) = delete;
@@ -98,9 +59,9 @@ class MessageWriter {
   void Reset();
 
  private:
-  std::shared_ptr<apache::thrift::transport::TMemoryBuffer> output_;
-  std::unique_ptr<apache::thrift::protocol::TProtocol> binary_;
-  std::unique_ptr<apache::thrift::protocol::TProtocol> compact_;
+  OutputBytes output_;
+  BinaryWriter binary_;
+  CompactWriter compact_;
 };
 
 /// Name, type and number of a message.

@@ -14,6 +14,7 @@ using apache::thrift::TApplicationException;
 using apache::thrift::async::TAsyncDispatchProcessor;
 using apache::thrift::protocol::T_CALL;
 using apache::thrift::protocol::T_ONEWAY;
+using apache::thrift::protocol::T_REPLY;
 using apache::thrift::protocol::TProtocol;
 using apache::thrift::protocol::TProtocolException;
 using apache::thrift::transport::TTransportException;
@@ -30,24 +31,18 @@ std::shared_ptr<CallBuffers> MakeCallBuffers(const Limits& limits) {
   return std::make_shared<CallBuffers>(limits);
 }
 
-// Kept by the dispatcher and by every call without a reply: the generated code answers through a
+// Kept by the dispatcher and by every call without a reply: generated code answers through a
 // processor and an output protocol that it knows by address only.
 struct CallDispatcher::Impl {
-  struct PendingCall;
-
-  Impl(std::shared_ptr<TAsyncDispatchProcessor> processor_in, const Limits& limits_in,
-       Counters& counters_in, Sink sink_in, std::shared_ptr<CallBuffers> buffers_in)
+  Impl(std::shared_ptr<Processor> processor_in, const Limits& limits_in, Counters& counters_in,
+       Sink sink_in, std::shared_ptr<CallBuffers> buffers_in)
       : processor(std::move(processor_in)),
         limits(limits_in),
         counters(counters_in),
         sink(std::move(sink_in)),
         buffers(buffers_in ? std::move(buffers_in) : MakeCallBuffers(limits_in)) {}
 
-  void Reply(const PendingCall& call);
-  void SendException(const MessageHeader& call, Protocol protocol, int type,
-                     const std::string& message);
-
-  const std::shared_ptr<TAsyncDispatchProcessor> processor;
+  const std::shared_ptr<Processor> processor;
   const Limits limits;
   Counters& counters;
   Sink sink;  // empty once the dispatcher is gone
@@ -56,9 +51,9 @@ struct CallDispatcher::Impl {
   std::size_t bytes_in_flight = 0;
 };
 
-struct CallDispatcher::Impl::PendingCall {
-  PendingCall(std::shared_ptr<Impl> impl_in, MessageHeader header_in, Protocol protocol_in,
-              std::size_t bytes_in)
+struct Call::State {
+  State(std::shared_ptr<CallDispatcher::Impl> impl_in, MessageHeader header_in,
+        Protocol protocol_in, std::size_t bytes_in)
       : impl(std::move(impl_in)),
         header(std::move(header_in)),
         protocol(protocol_in),
@@ -67,7 +62,7 @@ struct CallDispatcher::Impl::PendingCall {
     impl->bytes_in_flight += frame_bytes;
   }
 
-  ~PendingCall() {
+  ~State() {
     if (!answered) {
       LOG_IF(ERROR, impl->sink != nullptr)
           << "wire.call_dropped method=" << header.name << " seqid=" << header.seqid
@@ -76,10 +71,10 @@ struct CallDispatcher::Impl::PendingCall {
     }
   }
 
-  PendingCall(const PendingCall&) = delete;
-  PendingCall& operator=(const PendingCall&) = delete;
-  PendingCall(PendingCall&&) = delete;
-  PendingCall& operator=(PendingCall&&) = delete;
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  State(State&&) = delete;
+  State& operator=(State&&) = delete;
 
   void Finish() {
     CHECK(!answered) << "wire: two answers to one call of " << header.name;
@@ -88,7 +83,12 @@ struct CallDispatcher::Impl::PendingCall {
     impl->bytes_in_flight -= frame_bytes;
   }
 
-  const std::shared_ptr<Impl> impl;
+  TProtocol& output() const { return impl->buffers->writer.protocol(protocol); }
+
+  void Fail(int type, const std::string& message);
+  void SendWritten();
+
+  const std::shared_ptr<CallDispatcher::Impl> impl;
   const MessageHeader header;
   const Protocol protocol;
   const std::size_t frame_bytes;
@@ -96,38 +96,74 @@ struct CallDispatcher::Impl::PendingCall {
   bool malformed = false;
 };
 
-void CallDispatcher::Impl::SendException(const MessageHeader& call, Protocol protocol, int type,
-                                         const std::string& message) {
-  MessageWriter& writer = buffers->writer;
-  WriteApplicationException(writer.Begin(protocol), call, type, message);
-  if (sink && call.type != T_ONEWAY) {
-    ++counters.replies;
-    sink(writer.bytes());
-  }
-  writer.Reset();
+void Call::State::Fail(int type, const std::string& message) {
+  WriteApplicationException(impl->buffers->writer.Begin(protocol), header, type, message);
+  SendWritten();
 }
 
-// The generated code has written the reply of `call`, or nothing for a one-way method.
-void CallDispatcher::Impl::Reply(const PendingCall& call) {
-  MessageWriter& writer = buffers->writer;
+// Sends what has been written as the reply: nothing for a one-way method.
+void Call::State::SendWritten() {
+  MessageWriter& writer = impl->buffers->writer;
   const std::string_view bytes = writer.bytes();
-  if (bytes.size() > limits.frame_bytes_max) {
-    const std::string message = "the reply of " + std::to_string(bytes.size()) +
-                                " bytes is over the frame limit of " +
-                                std::to_string(limits.frame_bytes_max);
-    SendException(call.header, call.protocol, TApplicationException::INTERNAL_ERROR, message);
+  if (bytes.size() > impl->limits.frame_bytes_max) {
+    Fail(TApplicationException::INTERNAL_ERROR, "the reply of " + std::to_string(bytes.size()) +
+                                                    " bytes is over the frame limit of " +
+                                                    std::to_string(impl->limits.frame_bytes_max));
     return;
   }
-  if (!bytes.empty() && sink && call.header.type != T_ONEWAY) {
-    ++counters.replies;
-    sink(bytes);
+  if (!bytes.empty() && impl->sink && header.type != T_ONEWAY) {
+    ++impl->counters.replies;
+    impl->sink(bytes);
   }
   writer.Reset();
 }
 
-CallDispatcher::CallDispatcher(std::shared_ptr<TAsyncDispatchProcessor> processor,
-                               const Limits& limits, Counters& counters, Sink sink,
-                               std::shared_ptr<CallBuffers> buffers)
+const std::string& Call::method() const { return state_->header.name; }
+
+TProtocol& Call::BeginReply() {
+  state_->Finish();
+  TProtocol& out = state_->impl->buffers->writer.Begin(state_->protocol);
+  out.writeMessageBegin(state_->header.name, T_REPLY, state_->header.seqid);
+  return out;
+}
+
+void Call::EndReply() {
+  state_->output().writeMessageEnd();
+  state_->SendWritten();
+}
+
+void Call::Fail(int type, const std::string& message) {
+  state_->Finish();
+  state_->Fail(type, message);
+}
+
+class GeneratedProcessor final : public Processor {
+ public:
+  explicit GeneratedProcessor(std::shared_ptr<TAsyncDispatchProcessor> processor)
+      : processor_(std::move(processor)) {}
+
+  void Dispatch(Call call, TProtocol& in) override {
+    const auto& state = call.state_;
+    const auto done = [state](bool healthy) {
+      state->malformed = !healthy;
+      state->Finish();
+      if (healthy) {
+        state->SendWritten();
+      }
+    };
+    processor_->dispatchCall(done, &in, &state->output(), state->header.name, state->header.seqid);
+  }
+
+ private:
+  const std::shared_ptr<TAsyncDispatchProcessor> processor_;
+};
+
+std::shared_ptr<Processor> Generated(std::shared_ptr<TAsyncDispatchProcessor> processor) {
+  return std::make_shared<GeneratedProcessor>(std::move(processor));
+}
+
+CallDispatcher::CallDispatcher(std::shared_ptr<Processor> processor, const Limits& limits,
+                               Counters& counters, Sink sink, std::shared_ptr<CallBuffers> buffers)
     : impl_(std::make_shared<Impl>(std::move(processor), limits, counters, std::move(sink),
                                    std::move(buffers))) {}
 
@@ -145,12 +181,10 @@ tl::expected<void, CallDispatcher::Refused> CallDispatcher::OnFrame(std::string_
   if (!protocol) {
     return refuse(Refusal::kUnknownProtocol, "a frame that is neither Thrift binary nor compact");
   }
-  // A handler may close the connection, and with it this object.
-  const std::shared_ptr<Impl> impl = impl_;
   MessageHeader header;
   TProtocol* in = nullptr;
   try {
-    in = &impl->buffers->reader.Begin(frame, *protocol);
+    in = &impl_->buffers->reader.Begin(frame, *protocol);
     in->readMessageBegin(header.name, header.type, header.seqid);
   } catch (const std::exception& error) {
     return refuse(Refusal::kMalformed, std::string("no message: ") + error.what());
@@ -159,21 +193,14 @@ tl::expected<void, CallDispatcher::Refused> CallDispatcher::OnFrame(std::string_
     return refuse(Refusal::kMalformed,
                   "a message of type " + std::to_string(header.type) + " is not a call");
   }
-  ++impl->counters.calls;
+  ++impl_->counters.calls;
+  // A handler may close the connection, and with it this object: from here on `call` has it all.
   const auto call =
-      std::make_shared<Impl::PendingCall>(impl, std::move(header), *protocol, frame.size());
-  TProtocol& out = impl->buffers->writer.protocol(*protocol);
+      std::make_shared<Call::State>(impl_, std::move(header), *protocol, frame.size());
   try {
-    const auto done = [call](bool healthy) {
-      call->malformed = !healthy;
-      call->Finish();
-      if (healthy) {
-        call->impl->Reply(*call);
-      }
-    };
-    impl->processor->dispatchCall(done, in, &out, call->header.name, call->header.seqid);
+    call->impl->processor->Dispatch(Call(call), *in);
   } catch (const TProtocolException&) {
-    call->malformed = true;  // thrown while the arguments of an unknown method were skipped
+    call->malformed = true;  // thrown while the arguments were read or skipped
   } catch (const TTransportException&) {
     call->malformed = true;
   } catch (const std::exception& error) {
@@ -181,8 +208,7 @@ tl::expected<void, CallDispatcher::Refused> CallDispatcher::OnFrame(std::string_
                << '"';
     if (!call->answered) {
       call->Finish();
-      impl->SendException(call->header, *protocol, TApplicationException::INTERNAL_ERROR,
-                          "internal error");
+      call->Fail(TApplicationException::INTERNAL_ERROR, "internal error");
     }
   }
   if (call->malformed) {

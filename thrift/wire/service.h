@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include <thrift/async/TAsyncDispatchProcessor.h>
+#include <thrift/protocol/TProtocol.h>
 #include <tl/expected.hpp>
 
 #include "thrift/wire/counters.h"
@@ -40,14 +41,76 @@ class Caller {
   virtual void Close(std::string_view reason) = 0;
 };
 
-/// What serves one connection. It is made when the connection opens and destroyed when it is gone.
+/// A call that has come in, with the one answer that is owed to it: at once or later, in any order
+/// with others, exactly once. The answer may come after the connection has closed, and even after
+/// the Service is gone: nothing happens then. A call that is let go of without an answer stays
+/// without a reply: do not do that.
 ///
-/// The generated handler that processor() wraps is told of a call by a method, and answers by one
-/// of the two callbacks of that call: at once or later, in any order, on the loop's thread, exactly
-/// once. (Arguments are valid during the method only.) Callbacks may be called after the connection
-/// has closed, and even after the Service is gone: nothing happens then. A callback that is dropped
-/// without being called leaves the call without a reply and in flight: do not do that.
-/// A handler that throws is answered with a TApplicationException.
+/// Thread: that of the loop; it may be carried by others in between.
+class Call {
+ public:
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+  Call(Call&&) = default;
+  Call& operator=(Call&&) = default;
+  ~Call() = default;
+
+  [[nodiscard]] const std::string& method() const;
+
+  /// Answers with a struct of the generated code: field 0 is the result, any other the exception
+  /// that the method declares with this number.
+  template <typename Struct>
+  void Reply(std::int16_t field, const Struct& value) {
+    using apache::thrift::protocol::T_STRUCT;
+    apache::thrift::protocol::TProtocol& out = BeginReply();
+    out.writeStructBegin("result");
+    out.writeFieldBegin("value", T_STRUCT, field);
+    value.write(&out);
+    out.writeFieldEnd();
+    out.writeFieldStop();
+    out.writeStructEnd();
+    EndReply();
+  }
+
+  /// Answers with a TApplicationException of this `type`.
+  void Fail(int type, const std::string& message);
+
+ private:
+  friend class CallDispatcher;
+  friend class GeneratedProcessor;
+  struct State;
+
+  explicit Call(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+  apache::thrift::protocol::TProtocol& BeginReply();
+  void EndReply();
+
+  std::shared_ptr<State> state_;
+};
+
+/// What a connection's calls are handed to.
+class Processor {
+ public:
+  Processor() = default;
+  Processor(const Processor&) = delete;
+  Processor& operator=(const Processor&) = delete;
+  Processor(Processor&&) = delete;
+  Processor& operator=(Processor&&) = delete;
+  virtual ~Processor() = default;
+
+  /// Reads the arguments, which end with the message, from `in`; whatever Thrift throws then may
+  /// pass, and closes the connection. What a handler throws later is answered with a
+  /// TApplicationException.
+  virtual void Dispatch(Call call, apache::thrift::protocol::TProtocol& in) = 0;
+};
+
+/// The generated CoordAsyncProcessor, PeerAsyncProcessor, ... as one. Its handler answers by one of
+/// the two callbacks of a method, under the rules of Call; arguments are valid during the method
+/// only.
+std::shared_ptr<Processor> Generated(
+    std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor);
+
+/// What serves one connection. It is made when the connection opens and destroyed when it is gone.
 class Service {
  public:
   Service() = default;
@@ -57,8 +120,8 @@ class Service {
   Service& operator=(Service&&) = delete;
   virtual ~Service() = default;
 
-  /// The generated CoordAsyncProcessor, PeerAsyncProcessor, ... around the handler.
-  virtual std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor() = 0;
+  /// Asked for once. It is kept until the connection is gone and no call is under way.
+  virtual std::shared_ptr<Processor> processor() = 0;
 
   /// The connection is gone: no call will be dispatched any more, no reply will arrive. Parked
   /// calls should be forgotten (or answered; it makes no difference). Destroyed right after.
@@ -88,9 +151,8 @@ class CallDispatcher {
 
   /// `counters` must outlive it and every callback of its calls. Without `buffers` it makes its
   /// own.
-  CallDispatcher(std::shared_ptr<apache::thrift::async::TAsyncDispatchProcessor> processor,
-                 const Limits& limits, Counters& counters, Sink sink,
-                 std::shared_ptr<CallBuffers> buffers = nullptr);
+  CallDispatcher(std::shared_ptr<Processor> processor, const Limits& limits, Counters& counters,
+                 Sink sink, std::shared_ptr<CallBuffers> buffers = nullptr);
   /// Replies that come later go nowhere.
   ~CallDispatcher();
   CallDispatcher(const CallDispatcher&) = delete;
@@ -112,6 +174,7 @@ class CallDispatcher {
   [[nodiscard]] std::size_t bytes_in_flight() const;
 
  private:
+  friend class Call;
   struct Impl;
   std::shared_ptr<Impl> impl_;
 };
