@@ -14,9 +14,11 @@ CONCLAVED, PACKAGE = sys.argv[1:3]
 sys.path.insert(0, PACKAGE)
 sys.dont_write_bytecode = True
 
+from conclave_idl.v1.admin import Operator  # noqa: E402
 from conclave_idl.v1.client import Coord  # noqa: E402
 from conclave_idl.v1.client import ttypes as client  # noqa: E402
 from conclave_idl.v1.types import ttypes as types  # noqa: E402
+from thrift.Thrift import TApplicationException, TMessageType  # noqa: E402
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol  # noqa: E402
 from thrift.protocol.TCompactProtocol import TCompactProtocol  # noqa: E402
 from thrift.transport.TSocket import TSocket  # noqa: E402
@@ -76,6 +78,28 @@ class StockPythonTest(unittest.TestCase):
             call(*arguments)
         self.assertEqual(caught.exception.code, code, caught.exception.message)
         return caught.exception
+
+    def test_every_method_of_the_contract_is_served_and_no_other(self):
+        methods = list(Operator.Processor(None)._processMap)
+        self.assertIn("setData", methods)
+        self.assertIn("transferLeader", methods)
+        for method in [*methods, "noSuchMethod"]:
+            protocol = self.connect()._oprot
+            arguments = getattr(Operator, method + "_args", None) or getattr(
+                Coord, method + "_args", Coord.ping_args)
+            protocol.writeMessageBegin(method, TMessageType.CALL, 7)
+            arguments().write(protocol)
+            protocol.writeMessageEnd()
+            protocol.trans.flush()
+            name, kind, seqid = protocol.readMessageBegin()
+            self.assertEqual((name, seqid), (method, 7))
+            if method in methods:
+                self.assertEqual(kind, TMessageType.REPLY, method)
+                continue
+            self.assertEqual(kind, TMessageType.EXCEPTION)
+            unknown = TApplicationException()
+            unknown.read(protocol)
+            self.assertEqual(unknown.type, TApplicationException.UNKNOWN_METHOD)
 
     def test_a_life_of_a_znode_in_both_protocols(self):
         for protocol in (TBinaryProtocol, TCompactProtocol):

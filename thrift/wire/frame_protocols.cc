@@ -147,7 +147,7 @@ void OutputBytes::Release() {
 void OutputBytes::Grow(std::size_t count) {
   constexpr std::size_t kFirstBytes = 512;
   const std::size_t capacity = std::max({kFirstBytes, 2 * capacity_, size_ + count});
-  auto grown = std::make_unique<char[]>(capacity);  // NOLINT: raw room, not objects
+  auto grown = std::make_unique_for_overwrite<char[]>(capacity);  // NOLINT: raw room
   std::copy_n(buffer_.get(), size_, grown.get());
   buffer_ = std::move(grown);
   capacity_ = capacity;
