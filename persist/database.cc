@@ -143,6 +143,14 @@ std::unique_ptr<leveldb::Iterator> Database::NewIterator(bool fill_cache) const 
   return std::unique_ptr<leveldb::Iterator>(db_->NewIterator(Verified(fill_cache)));
 }
 
+void Database::Reclaim(std::string_view begin, std::string_view end) const {
+  if (options_.storage.background == StorageEnv::Background::kThread) {
+    const leveldb::Slice first(begin.data(), begin.size());
+    const leveldb::Slice last(end.data(), end.size());
+    db_->CompactRange(&first, &last);
+  }
+}
+
 tl::expected<void, Error> Database::Commit(leveldb::WriteBatch* writes) {
   leveldb::WriteOptions synced;
   synced.sync = true;

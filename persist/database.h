@@ -78,6 +78,11 @@ class Database {
   /// passes over a bad block in silence.
   std::unique_ptr<leveldb::Iterator> NewIterator(bool fill_cache) const;
 
+  /// Rewrites the tables that hold keys in [begin, end) so that what was deleted there takes no
+  /// room any more. Takes its time, beside reads and Commits; does nothing with
+  /// Background::kQueued.
+  void Reclaim(std::string_view begin, std::string_view end) const;
+
   /// The first failure of writing, also of background work; OK if there was none.
   leveldb::Status failure() const { return storage_->failure(); }
 

@@ -21,6 +21,8 @@ constexpr std::size_t kBatchValueBytes = 256 << 10;
 constexpr raft::Index kIndexMax = ~raft::Index{0};
 // Batches that one Write removes from the front, so that it stays short.
 constexpr std::size_t kCompactBatchesMax = 4096;
+// So much of what was compacted may take room before it is worth the work to get that back.
+constexpr std::uint64_t kReclaimBytes = std::uint64_t{32} << 20U;
 
 }  // namespace
 
@@ -70,6 +72,13 @@ tl::expected<void, Error> LogStore::Write(const LogBatch& batch) {
   log_bytes_.store(state.log_bytes, std::memory_order_release);
   last_index_.store(state.last.index, std::memory_order_release);
   return {};
+}
+
+void LogStore::Reclaim() {
+  if (compacted_bytes_.load(std::memory_order_acquire) >= kReclaimBytes) {
+    compacted_bytes_.store(0, std::memory_order_release);
+    db_->Reclaim(EntryKey(0), EntryKey(start().index + 1));
+  }
 }
 
 tl::expected<void, Error> LogStore::Prepare(const LogBatch& batch, leveldb::WriteBatch* writes,
@@ -247,6 +256,7 @@ void LogStore::Compact(leveldb::WriteBatch* writes, StoredState* state) {
     const StoredBatch& batch = batches_.front();
     Remove(batch, writes);
     state->log_bytes -= batch.bytes;
+    compacted_bytes_.fetch_add(batch.bytes, std::memory_order_acq_rel);
     state->start = batch.last;
     state->start_chain = batch.last_chain;
     batches_.pop_front();

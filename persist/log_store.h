@@ -116,6 +116,11 @@ class LogStore final : public raft::LogReader {
   /// until it is covered, and of very many batches the later calls remove the rest.
   tl::expected<void, Error> Write(const LogBatch& batch);
 
+  /// Gives back the room of entries that were compacted, once there is much of it: LevelDB by
+  /// itself keeps what was deleted until it happens to come across it. Takes its time (some 100
+  /// MiB/s), beside a Write too. Thread: one at a time.
+  void Reclaim();
+
   /// raft::LogReader: entries that a finished Write stored. Every byte returned was verified.
   /// A damaged block is an error that names the index, never a shorter answer; entries that a Write
   /// beside it removes are an error too, so nobody may want them any more by then.
@@ -199,6 +204,7 @@ class LogStore final : public raft::LogReader {
   std::unique_ptr<Database> db_;
   std::atomic<raft::Index> last_index_{0};
   std::atomic<std::uint64_t> log_bytes_{0};
+  std::atomic<std::uint64_t> compacted_bytes_{0};  // since Reclaim
   std::atomic<std::uint64_t> generation_{0};
 
   // Guarded by start_mutex_.

@@ -57,7 +57,7 @@ tl::expected<void, Error> LogStore::OpenDatabase() {
   options.storage.log_spare_bytes =
       options_.storage.log_preallocate_bytes == 0
           ? 0
-          : options_.write_buffer_bytes + options_.storage.log_preallocate_bytes;
+          : options_.write_buffer_bytes + options_.storage.log_preallocate_bytes / 4;
   options.path = directory_->database();
   options.name = "log";
   options.create = !directory_->has_database();

@@ -187,7 +187,14 @@ void Checkpointer::Compact() {
   links_.driver->raft().Compact(through);
   persist::LogBatch batch;
   batch.compactThrough = through;
-  links_.driver->WriteOwn(std::move(batch), nullptr);
+  links_.driver->WriteOwn(std::move(batch), [this] {
+    links_.background->Run<bool>(
+        [reclaim = links_.reclaim] {
+          reclaim();
+          return true;
+        },
+        [](bool) {});
+  });
   tail_.Compacted(through);
 }
 

@@ -45,6 +45,8 @@ class Checkpointer {
     Counters* counters = nullptr;
     std::function<std::int64_t()> now_ns;
     std::function<std::uint64_t()> log_bytes;
+    // Gives back the room of what was compacted; takes its time, in the background.
+    std::function<void()> reclaim;
     // Whether the disk has room for so much more: to run out of it in the middle is fatal.
     std::function<bool(std::uint64_t bytes)> has_room;
     // Whether the state may be trusted: what has rotted must not get to the disk.

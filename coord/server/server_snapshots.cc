@@ -96,6 +96,7 @@ void Server::Core::BuildSnapshots(const LogTail& tail, raft::Index checkpoint) {
                           .counters = &counters_,
                           .now_ns = [this] { return NowNs(); },
                           .log_bytes = [this] { return store_->log_bytes(); },
+                          .reclaim = [store = store_.get()] { store->Reclaim(); },
                           .has_room = has_room,
                           .trusted = [this] { return broken_.empty() && split_.empty(); },
                           .pinned = [this] { return sender_->pinned(); },
