@@ -138,10 +138,13 @@ WatchId Core::AddWatch(WatchTable::Watch watch, BootTime deadline,
           return;
         }
         const std::int64_t zxid = HeadOf(*reply).zxid;
-        if (core != nullptr) {
-          core->watches_.Registered(id, zxid);
+        if (core == nullptr) {
+          done(zxid);
+          return;
         }
+        std::vector<WatchTable::Delivery> early = core->watches_.Registered(id, zxid);
         done(zxid);
+        core->Deliver(std::move(early));
       },
       unbounded);
   return id;

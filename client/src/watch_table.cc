@@ -58,15 +58,28 @@ void WatchTable::Clear() {
   slots_.clear();
 }
 
-void WatchTable::Registered(WatchId id, std::int64_t zxid) {
+std::vector<WatchTable::Delivery> WatchTable::Registered(WatchId id, std::int64_t zxid) {
+  std::vector<Delivery> deliveries;
   Watch* watch = Find(id);
   if (watch == nullptr) {
-    return;  // A one-shot watch that has fired already, or one cancelled meanwhile.
+    return deliveries;  // Cancelled meanwhile, or a one-shot watch from a cursor that has fired.
   }
   watch->registered = true;
   if (!watch->from) {
     watch->seen = std::max(watch->seen, Cursor{zxid, std::numeric_limits<std::int32_t>::max()});
   }
+  for (Event& event : std::exchange(watch->early, {})) {
+    if (event.cursor <= watch->seen) {
+      continue;
+    }
+    watch->seen = event.cursor;
+    deliveries.push_back({watch->slot, std::move(event)});
+    if (OneShot(watch->mode)) {
+      Erase(id);
+      break;
+    }
+  }
+  return deliveries;
 }
 
 void WatchTable::Match(const idl::Event& event, std::vector<Delivery>& deliveries) {
@@ -78,6 +91,10 @@ void WatchTable::Match(const idl::Event& event, std::vector<Delivery>& deliverie
     Watch* watch = Find(id);
     if (watch == nullptr || converted.cursor <= watch->seen) {
       continue;  // Cancelled, or told again after a reconnect.
+    }
+    if (!watch->registered && !watch->from) {
+      watch->early.push_back(converted);
+      continue;
     }
     watch->seen = converted.cursor;
     deliveries.push_back({watch->slot, converted});

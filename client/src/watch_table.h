@@ -35,6 +35,9 @@ class WatchTable {
     bool registered = false;  // The cluster has confirmed it.
     // Events up to here are not for it: they came before it was registered, or it has had them.
     Cursor seen;
+    // Events that have come before it was confirmed, in order. A member may have taken up an
+    // attempt whose connection was lost, and tell of changes from before the attempt that counts.
+    std::vector<Event> early;
     std::shared_ptr<WatchSlot> slot;
   };
 
@@ -51,8 +54,9 @@ class WatchTable {
   Watch* Find(WatchId id);
   void Erase(WatchId id);
   void Clear();
-  // Confirmed by the cluster at this zxid.
-  void Registered(WatchId id, std::int64_t zxid);
+  // Confirmed by the cluster at this zxid. Returns what has to be called for early events behind
+  // it.
+  std::vector<Delivery> Registered(WatchId id, std::int64_t zxid);
 
   // What has to be called for the event; a one-shot watch is gone afterwards.
   void Match(const idl::Event& event, std::vector<Delivery>& deliveries);

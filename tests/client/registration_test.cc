@@ -62,6 +62,30 @@ TEST(WatchTableTest, APersistentWatchGoesOnBehindItsLastEvent) {
   EXPECT_EQ(table.Specs()[0].since.zxid, 25);
 }
 
+// A member may have taken up an attempt whose connection was lost.
+TEST(WatchTableTest, EventsFromBeforeTheAttemptThatCountsAreNotForIt) {
+  WatchTable table;
+  const WatchTable::Watch watch = MakeWatch(table, WatchMode::kPersistent);
+  const WatchTable::Watch once = MakeWatch(table, WatchMode::kExistsOnce);
+  table.Add(watch);
+  table.Add(once);
+  std::vector<WatchTable::Delivery> deliveries;
+  for (const WatchId id : {watch.id, once.id}) {
+    for (const std::int64_t zxid : {15, 25, 26}) {
+      table.Match(EventAt(id, zxid), deliveries);
+    }
+  }
+  EXPECT_TRUE(deliveries.empty()) << "the caller does not know yet that it watches";
+  const auto told = table.Registered(watch.id, 20);
+  ASSERT_EQ(told.size(), 2U);
+  EXPECT_EQ(told[0].event.cursor.zxid, 25);
+  EXPECT_EQ(told[1].event.cursor.zxid, 26);
+  EXPECT_EQ(table.Registered(once.id, 20).size(), 1U);
+  EXPECT_EQ(table.Find(once.id), nullptr);
+  table.Match(EventAt(watch.id, 26), deliveries);
+  EXPECT_TRUE(deliveries.empty()) << "told once";
+}
+
 class RegistrationTest : public ClientTest {};
 
 // A member refuses a watch from a cursor that it has passed in telling the session.
