@@ -440,6 +440,24 @@ TEST_F(Paper, ADurableIndexFallsWithATruncation) {
   EXPECT_EQ(At(2).durableIndex, 2U);
 }
 
+TEST_F(Paper, WhatATruncationCutsOffIsDurableNoMore) {
+  Lead(3);
+  cluster_.node(2).manual_disk = true;
+  cluster_.Inject(1, 2, Append(2, 1, 1, 2));
+  cluster_.Flush(2);
+  ASSERT_EQ(At(2).durableIndex, 2U);
+  cluster_.PeerDown(2, 1);
+  cluster_.Inject(3, 2, Append(2, 3, 3, 2));
+  EXPECT_EQ(At(2).durableIndex, 1U) << "another entry 2 is on its way to the disk";
+  DropAll();
+  cluster_.Inject(3, 2, AppendEntries{3, 2, 3, {}, 0, 0});
+  if (const auto reply = Last<AppendEntriesReply>(2, 3)) {
+    EXPECT_EQ(reply->matched.index, 1U);
+  }
+  cluster_.Flush(2);
+  EXPECT_EQ(At(2).durableIndex, 2U);
+}
+
 TEST_F(Paper, ProposalsAreRefusedWhileTooMuchIsUncommitted) {
   Lead(3, [](Options& options) { options.uncommitted_bytes_max = 1000; });
   cluster_.Partition({1});
