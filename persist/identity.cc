@@ -42,14 +42,18 @@ std::optional<std::uint64_t> Number(std::optional<std::string_view> text, int ba
   return value;
 }
 
+// The last line, for the text above it.
+std::string ChecksumLine(std::string_view above) {
+  return fmt::format("checksum: {:016x}\n", XXH3_64bits(above.data(), above.size()));
+}
+
 }  // namespace
 
 std::string EncodeIdentity(const Identity& identity) {
   std::string text =
       fmt::format("{}format: {}\nmember_id: {}\ncluster_name: {}\nincarnation: {:016x}\n", kTitle,
                   kDataFormat, identity.member, identity.cluster_name, identity.incarnation);
-  text += fmt::format("checksum: {:016x}\n", XXH3_64bits(text.data(), text.size()));
-  return text;
+  return text + ChecksumLine(text);
 }
 
 tl::expected<Identity, Error> DecodeIdentity(std::string_view text, const std::string& where) {
@@ -70,9 +74,7 @@ tl::expected<Identity, Error> DecodeIdentity(std::string_view text, const std::s
   if (!format || last == std::string_view::npos) {
     return damaged;
   }
-  std::string_view checksum_line = whole.substr(last);
-  const auto checksum = Number(TakeLine(&checksum_line, "checksum"), 16);
-  if (!checksum || !checksum_line.empty() || *checksum != XXH3_64bits(whole.data(), last)) {
+  if (whole.substr(last) != ChecksumLine(whole.substr(0, last))) {
     return damaged;
   }
   if (*format != kDataFormat) {
