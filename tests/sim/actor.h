@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -127,6 +128,7 @@ class Actor final : public Workload {
   std::deque<std::string> recent_;
   std::uint64_t answered_ = 0;  // operations
   tree::WatchId next_watch_ = 3;
+  std::set<tree::WatchId> unanswered_;  // asked for, and not known to be there
   bool resume_again_ = false;
   std::uint64_t data_ = 0;
 };
