@@ -292,8 +292,11 @@ void Core::Hold(std::uint64_t id, std::uint64_t attempt, const Cursor& until, Rp
   Nudge();
 }
 
-void Core::ReleaseHeld() {
-  while (!held_.empty() && held_.front().until <= cursor_) {
+void Core::ReleaseHeld(const idl::Head& polled) {
+  // A member that names no cursor has no watches of the session any more (and none is registered
+  // here, or the home would be lost): there is no event to wait for, and polls would ask for ever.
+  const bool all = !polled.__isset.cursor;
+  while (!held_.empty() && (all || held_.front().until <= cursor_)) {
     Held held = std::move(held_.front());
     held_.pop_front();
     if (Call* call = calls_.Find(held.id); call != nullptr && call->attempt == held.attempt) {

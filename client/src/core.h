@@ -125,7 +125,8 @@ class Core : public std::enable_shared_from_this<Core> {
   // The reply shows a state whose events have not come yet: it waits for them.
   bool MustWait(const idl::Head& head) const;
   void Hold(std::uint64_t id, std::uint64_t attempt, const Cursor& until, RpcResult result);
-  void ReleaseHeld();
+  // By the head of a poll's answer.
+  void ReleaseHeld(const idl::Head& polled);
   void OnAnswer(Call& call, Reply reply);
   void OnDeclaredError(Call& call, const idl::CoordError& error);
   void OnSequenceGap(Call& call, const idl::CoordError& error);

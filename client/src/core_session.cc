@@ -403,7 +403,7 @@ void Core::OnNudged(BootTime sent_at, Cursor asked, RpcResult result) {
   if (HomeIsLost(poll.head) || SentElsewhere(poll) || !TakeEvents(poll.head, sent_at, asked)) {
     return;
   }
-  ReleaseHeld();
+  ReleaseHeld(poll.head);
   Pump();
   ArmDeadlines();
 }
@@ -465,7 +465,7 @@ void Core::OnHeartbeat(BootTime sent_at, Cursor asked, RpcResult result) {
     if (!TakeEvents(poll->head, sent_at, asked)) {
       return;
     }
-    ReleaseHeld();
+    ReleaseHeld(poll->head);
   } else {
     ping = !first;
     LearnTimeout(std::get<idl::PingResult>(*result).timeoutMs);

@@ -304,8 +304,12 @@ std::size_t FakeCluster::PositionBehind(const idl::Cursor& cursor) const {
 }
 
 bool FakeCluster::HasEvents(std::int64_t session, int id) {
+  const auto watches = member(id).watches.find(session);
+  if (watches == member(id).watches.end()) {
+    return false;
+  }
   for (std::size_t i = member(id).position[session]; i < changes_.size(); ++i) {
-    for (const auto& [watch_id, watch] : member(id).watches[session]) {
+    for (const auto& [watch_id, watch] : watches->second) {
       if (Later(changes_[i], watch.since) && Matches(watch.spec, changes_[i])) {
         return true;
       }
@@ -383,8 +387,9 @@ void FakeCluster::FillHead(idl::Head& head, const idl::Ctx& ctx, int id) {
   }
   head.__set_clusterId(cluster_id);
   head.__set_memberId(id);
-  // A member without watches of the session says nothing of where their events end.
-  if (ctx.session == 0 || head.__isset.cursor || member(id).watches[ctx.session].empty()) {
+  // A member that knows nothing of the session's watches says nothing of where their events end;
+  // one where they have all gone off or were removed does.
+  if (ctx.session == 0 || head.__isset.cursor || !member(id).watches.contains(ctx.session)) {
     // Nothing.
   } else if (!ctx.noEvents) {
     DrainEvents(head, ctx.session, id);

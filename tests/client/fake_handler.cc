@@ -327,8 +327,10 @@ void Handler::removeWatch(Cob<idl::RemoveWatchResult> cob, ExnCob exn, const idl
       "removeWatch", ctx, cob, exn, [&](idl::RemoveWatchResult& result) -> Outcome {
         auto expired = cluster.CheckSession(ctx);
         if (!expired) {
-          result.__set_removed(cluster.member(member).watches[ctx.session].erase(request.watchId) >
-                               0);
+          auto& watches = cluster.member(member).watches;
+          const auto of_session = watches.find(ctx.session);
+          result.__set_removed(of_session != watches.end() &&
+                               of_session->second.erase(request.watchId) > 0);
         }
         return expired;
       });

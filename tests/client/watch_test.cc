@@ -262,6 +262,65 @@ TEST_F(WatchTest, AReplyWaitsForTheEventsItShows) {
   EXPECT_THAT(order, ElementsAre("data_changed /a 2", "read 2"));
 }
 
+// Without a watch there is no cursor in any head, and so none that comes to where the reply waits.
+TEST_F(WatchTest, AReplyDoesNotWaitForTheEventsOfForgottenWatches) {
+  Client& client = OpenClient();
+  cluster.ForeignCreate("/a", "1");
+  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
+  int polls = 0;
+  bool refused = true;
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    if (method != "poll") {
+      return Fault{};
+    }
+    if (refused) {
+      return Fail(idl::ErrorCode::OVERLOADED);
+    }
+    constexpr int kPollsMax = 100;  // So that a client that asks for ever does not do so here.
+    return ++polls > kPollsMax ? Mute(false) : Fault{};
+  };
+  cluster.ForeignSet("/a", "2");
+  std::optional<Result<Node>> got;
+  client.GetAsync("/a", {seconds(60)}, Into(got));
+  executor.Settle();
+  EXPECT_FALSE(got);
+  client.Unwatch(id);
+  executor.Settle();
+  cluster.ForgetWatches(client.session_id());
+  refused = false;
+  const int connects = cluster.connects;
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return got.has_value(); }));
+  ASSERT_TRUE(got->ok()) << got->error().ToString();
+  EXPECT_EQ((*got)->data, "2");
+  EXPECT_LE(polls, 5);
+  EXPECT_EQ(cluster.connects, connects) << "nothing is wrong with the member";
+}
+
+// A member goes on saying how far it is when the last watch has gone.
+TEST_F(WatchTest, AReplyDoesNotWaitForTheEventsOfARemovedWatch) {
+  Client& client = OpenClient();
+  cluster.ForeignCreate("/a", "1");
+  ASSERT_TRUE(Watch(client, "/a", WatchMode::kPersistent).ok());
+  bool refused = true;
+  cluster.on_call = [&](const std::string& method, const idl::Ctx&, int) {
+    return refused && method == "poll" ? Fail(idl::ErrorCode::OVERLOADED) : Fault{};
+  };
+  cluster.ForeignSet("/a", "2");
+  std::optional<Result<Node>> got;
+  client.GetAsync("/a", {seconds(60)}, Into(got));
+  executor.Settle();
+  EXPECT_FALSE(got);
+  client.Unwatch(id);
+  executor.Settle();
+  EXPECT_EQ(cluster.WatchesAt(1, client.session_id()) + cluster.WatchesAt(2, client.session_id()) +
+                cluster.WatchesAt(3, client.session_id()),
+            0U);
+  refused = false;
+  ASSERT_TRUE(executor.AdvanceUntil([&] { return got.has_value(); }));
+  EXPECT_TRUE(got->ok()) << got->error().ToString();
+  EXPECT_THAT(log, IsEmpty());
+}
+
 TEST_F(WatchTest, GoesOnBehindAGivenCursor) {
   Client& client = OpenClient();
   cluster.ForeignCreate("/a", "1");
