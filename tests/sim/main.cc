@@ -6,6 +6,7 @@
 #include <ctime>
 #include <fstream>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -106,13 +107,14 @@ struct Flags {
   bool log = false;       // what members log, too
   bool stop = false;      // at the first failure
   std::string kept;       // a file of seeds that failed once
+  std::string open;       // a file of seeds that fail, and it is known
   bool required = false;  // only say what a campaign must exercise
 };
 
 [[noreturn]] void Usage(const char* why) {
   fmt::print(stderr,
              "{}\nconclave-sim --seed N [--seeds COUNT] [--seconds S] [--trace] [--log] [--stop] "
-             "[--kept FILE]\nconclave-sim --required\n",
+             "[--kept FILE] [--open FILE]\nconclave-sim --required\n",
              why);
   std::exit(2);
 }
@@ -149,6 +151,8 @@ Flags ParseFlags(int argc, char** argv) {
       flags.seconds = std::strtoll(value.c_str(), nullptr, 10);
     } else if (name == "--kept") {
       flags.kept = value;
+    } else if (name == "--open") {
+      flags.open = value;
     } else {
       Usage("unknown flag");
     }
@@ -157,11 +161,11 @@ Flags ParseFlags(int argc, char** argv) {
 }
 
 // Lines of "SEED SECONDS  why"; what begins with # is a comment.
-std::vector<RunOptions> ReadKept(const std::string& file) {
+std::vector<RunOptions> ReadSeeds(const std::string& file) {
   std::vector<RunOptions> kept;
   std::ifstream in(file);
   if (!in) {
-    Usage("the file of kept seeds cannot be read");
+    Usage("a file of seeds cannot be read");
   }
   for (std::string line; std::getline(in, line);) {
     RunOptions run;
@@ -180,6 +184,13 @@ void DieWithTrace() {
 
 class Campaign {
  public:
+  // Runs whose failure is known and said so, but is not one of this campaign.
+  explicit Campaign(const std::vector<RunOptions>& open) {
+    for (const RunOptions& run : open) {
+      open_.emplace(run.seed, run.seconds);
+    }
+  }
+
   void Run(const RunOptions& options) {
     const RunResult result = RunSeed(options);
     simulated_ += result.simulated_seconds;
@@ -188,7 +199,13 @@ class Campaign {
       counts_[what] += count;
     }
     last_hash_ = result.hash;
-    if (!result.violation.empty()) {
+    if (result.violation.empty()) {
+      return;
+    }
+    if (open_.contains({options.seed, options.seconds})) {
+      ++open_failures_;
+      fmt::print("open: seed {}: {}\n", options.seed, result.violation);
+    } else {
       ++failures_;
       fmt::print(
           "{}\nFAILED seed {}: {}\n  {}\n  replay: conclave-sim --seed {} --seconds {} "
@@ -204,9 +221,9 @@ class Campaign {
   int Finish(double real_seconds) {
     const double cpu_seconds = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
     fmt::print(
-        "{} runs, {} failed, {:.0f} simulated seconds in {:.1f} s: {:.0f} per second, {:.0f} per "
-        "second of processor time\n",
-        runs_, failures_, simulated_, real_seconds, simulated_ / real_seconds,
+        "{} runs, {} failed, {} open, {:.0f} simulated seconds in {:.1f} s: {:.0f} per second, "
+        "{:.0f} per second of processor time\n",
+        runs_, failures_, open_failures_, simulated_, real_seconds, simulated_ / real_seconds,
         simulated_ / cpu_seconds);
     if (runs_ == 1) {
       fmt::print("trace hash {:016x}\n", last_hash_);
@@ -229,6 +246,8 @@ class Campaign {
  private:
   std::uint64_t runs_ = 0;
   std::uint64_t failures_ = 0;
+  std::uint64_t open_failures_ = 0;
+  std::set<std::pair<std::uint64_t, std::int64_t>> open_;  // seed, seconds
   double simulated_ = 0;
   std::uint64_t last_hash_ = 0;
   std::map<std::string, std::uint64_t> counts_;
@@ -254,9 +273,9 @@ int Main(int argc, char** argv) {
   mallopt(M_TRIM_THRESHOLD, kKeptBytes);
   mallopt(M_TOP_PAD, kKeptBytes / 64);
   const auto begun = std::chrono::steady_clock::now();
-  Campaign campaign;
+  Campaign campaign(flags.open.empty() ? std::vector<RunOptions>() : ReadSeeds(flags.open));
   if (!flags.kept.empty()) {
-    for (const RunOptions& run : ReadKept(flags.kept)) {
+    for (const RunOptions& run : ReadSeeds(flags.kept)) {
       campaign.Run(run);
     }
   }
